@@ -1,0 +1,141 @@
+//! Checks of values that have the right type, and must still make sense together.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::{Config, StoreKind};
+
+/// What the old gateway shipped, and everybody knows.
+const KNOWN_JWT_SECRET: &str = "ws-cloud-gateway-1024";
+const KNOWN_TOKEN: &str = "e09d6153f1c15395397be3639d144794";
+const KNOWN_PASSWORDS: [&str; 2] = ["admin", "editor"];
+
+type Problem = (String, String);
+
+pub(super) fn validate(config: &Config) -> Result<(), Problem> {
+    store(config)?;
+    listeners(config)?;
+    limits(config)?;
+    known_secrets(config)
+}
+
+fn problem(field: &str, reason: impl Into<String>) -> Problem {
+    (field.to_owned(), reason.into())
+}
+
+fn store(config: &Config) -> Result<(), Problem> {
+    let prefix = &config.store.data_prefix;
+    if !prefix.starts_with('/') || !prefix.ends_with('/') || prefix.contains("//") {
+        return Err(problem(
+            "store.data_prefix",
+            format!("\"{prefix}\" must begin and end with `/`, without `//`, such as /my/cloud/"),
+        ));
+    }
+    if config.store.kind == StoreKind::Etcd {
+        let etcd = &config.store.etcd;
+        if etcd.endpoints.is_empty() {
+            return Err(problem("store.etcd.endpoints", "name at least one endpoint, such as http://127.0.0.1:2379"));
+        }
+        if let Some(bad) = etcd.endpoints.iter().find(|e| !e.starts_with("http://") && !e.starts_with("https://")) {
+            return Err(problem("store.etcd.endpoints", format!("\"{bad}\" must begin with http:// or https://")));
+        }
+        if etcd.user.is_some() != etcd.password.is_some() {
+            return Err(problem("store.etcd.user", "user and password go together; give both or none"));
+        }
+    }
+    Ok(())
+}
+
+fn listeners(config: &Config) -> Result<(), Problem> {
+    if config.listeners.http.is_empty() && config.listeners.h2c.is_empty() {
+        return Err(problem("listeners", "give at least one address under http or h2c"));
+    }
+    let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
+    let data = config.listeners.http.iter().map(|a| ("listeners.http", *a));
+    let data = data.chain(config.listeners.h2c.iter().map(|a| ("listeners.h2c", *a)));
+    let admin = config.admin.listen.map(|a| ("admin.listen", a));
+    let status = config.status.listen.map(|a| ("status.listen", a));
+    for (field, address) in data.chain(admin).chain(status).filter(|(_, a)| a.port() != 0) {
+        let overlaps = |other: SocketAddr| {
+            other.port() == address.port()
+                && other.is_ipv4() == address.is_ipv4()
+                && (other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified())
+        };
+        if let Some((first, _)) = taken.iter().find(|(_, other)| overlaps(*other)) {
+            return Err(problem(first, format!("{address} is also used by {field}; each needs a port of its own")));
+        }
+        taken.push((field, address));
+    }
+    Ok(())
+}
+
+fn limits(config: &Config) -> Result<(), Problem> {
+    let client = &config.client;
+    for (field, value) in [
+        ("client.header_timeout", client.header_timeout),
+        ("client.body_timeout", client.body_timeout),
+        ("client.send_timeout", client.send_timeout),
+        ("client.h2_idle_timeout", client.h2_idle_timeout),
+        ("upstream.connect_timeout", config.upstream.connect_timeout),
+        ("upstream.read_timeout", config.upstream.read_timeout),
+        ("upstream.send_timeout", config.upstream.send_timeout),
+        ("upstream.h2_ping_interval", config.upstream.h2_ping_interval),
+    ] {
+        if value == Duration::ZERO {
+            return Err(problem(field, "must be greater than 0, such as 10s"));
+        }
+    }
+    if client.max_header_size.0 < 1024 || client.max_header_size.0 > 1 << 20 {
+        return Err(problem(
+            "client.max_header_size",
+            format!("{} is not between 1 KiB and 1 MiB", client.max_header_size),
+        ));
+    }
+    if client.h2_max_streams == 0 || config.upstream.h2_max_streams == 0 {
+        return Err(problem("h2_max_streams", "must be at least 1"));
+    }
+    if config.upstream.max_tries == 0 {
+        return Err(problem("upstream.max_tries", "must be at least 1"));
+    }
+    if http::HeaderValue::from_str(&client.server_header).is_err() {
+        return Err(problem("client.server_header", "is not a valid header value"));
+    }
+    if let Some(check) = &config.healthcheck {
+        let active = &check.active;
+        for (field, seconds) in [
+            ("healthcheck.active.timeout", active.timeout),
+            ("healthcheck.active.healthy.interval", active.healthy.interval),
+            ("healthcheck.active.unhealthy.interval", active.unhealthy.interval),
+        ] {
+            if !(0.0..=86_400.0).contains(&seconds) || (field.ends_with("timeout") && seconds == 0.0) {
+                return Err(problem(field, format!("{seconds} is not a sensible number of seconds")));
+            }
+        }
+        if active.concurrency == 0 || active.healthy.successes == 0 || active.unhealthy.tcp_failures == 0 {
+            return Err(problem("healthcheck.active", "concurrency, successes and tcp_failures must be at least 1"));
+        }
+    }
+    if config.admin.cors_origins.iter().any(|origin| origin == "*" || origin == "null") {
+        return Err(problem("admin.cors_origins", "`*` and `null` are not accepted; name each origin, such as https://panel.example.com"));
+    }
+    Ok(())
+}
+
+/// A secret that everybody knows is none. On loopback the old examples still work.
+fn known_secrets(config: &Config) -> Result<(), Problem> {
+    let loopback = config.admin.listen.is_none_or(|a| a.ip().is_loopback()) && !config.admin.on_gateway_ports;
+    if loopback {
+        return Ok(());
+    }
+    let cure = "a value that was shipped with the old gateway is only accepted while the Admin API listens on loopback; choose another";
+    if config.admin.jwt_secret.as_deref() == Some(KNOWN_JWT_SECRET) {
+        return Err(problem("admin.jwt_secret", cure));
+    }
+    if config.admin.tokens.contains_key(KNOWN_TOKEN) {
+        return Err(problem("admin.tokens", cure));
+    }
+    if config.admin.account.values().any(|a| KNOWN_PASSWORDS.contains(&a.password.as_str())) {
+        return Err(problem("admin.account", cure));
+    }
+    Ok(())
+}

@@ -1,0 +1,3 @@
+//! ws-cloud-gateway: see `ARCHITECTURE.md`.
+pub mod config;
+pub mod resource;

@@ -1,0 +1,166 @@
+//! A node of a service, written by the service itself or by an operator; and what an operator says
+//! of a node without touching the node's own key, which belongs to the service's lease.
+
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Invalid, from_json, lenient};
+
+/// Largest weight. The first gateway's panel offers 1 to 100.
+const MAX_WEIGHT: u32 = 10_000;
+
+/// A node as declared.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// The service it belongs to.
+    pub service_name: String,
+    /// Where it listens.
+    pub upstream: SocketAddr,
+    /// Its share of the requests; 0 = none.
+    pub weight: u32,
+    /// Whether it is on: `status` is 1, or absent.
+    pub enabled: bool,
+}
+
+#[derive(Deserialize)]
+struct Stored {
+    service_name: String,
+    upstream: String,
+    #[serde(default)]
+    weight: Option<f64>,
+    #[serde(default = "on", deserialize_with = "lenient::status")]
+    status: bool,
+}
+
+/// A service that registers itself may leave the status out.
+fn on() -> bool {
+    true
+}
+
+impl Node {
+    /// Reads a stored node.
+    ///
+    /// # Errors
+    /// When it is not JSON or a field is not what it should be.
+    pub fn parse(value: &[u8]) -> Result<Self, Invalid> {
+        let stored: Stored = from_json(value)?;
+        let service_name = stored.service_name.trim().to_owned();
+        if service_name.is_empty() {
+            return Err(Invalid::at("service_name", "must not be empty"));
+        }
+        if service_name.contains('/') || service_name.chars().any(char::is_control) {
+            return Err(Invalid::at("service_name", format!("\"{service_name}\" must not contain `/` or control characters")));
+        }
+        Ok(Self {
+            upstream: address(&stored.upstream)?,
+            weight: weight(stored.weight)?,
+            enabled: stored.status,
+            service_name,
+        })
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, Invalid> {
+    let address: SocketAddr = text.trim().parse().map_err(|_| {
+        Invalid::at("upstream", format!("\"{text}\" is no address; expected ip:port, such as 10.0.0.5:8080 or [fd00::5]:8080"))
+    })?;
+    if address.port() == 0 || address.ip().is_unspecified() {
+        return Err(Invalid::at("upstream", format!("\"{text}\" is no address one can connect to")));
+    }
+    Ok(address)
+}
+
+fn weight(weight: Option<f64>) -> Result<u32, Invalid> {
+    match weight {
+        None => Ok(1),
+        // The bounds make the cast exact.
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
+        Some(w) if w.fract() == 0.0 && (0.0..=f64::from(MAX_WEIGHT)).contains(&w) => Ok(w as u32),
+        Some(w) => Err(Invalid::at("weight", format!("{w} is not a whole number from 0 to {MAX_WEIGHT}"))),
+    }
+}
+
+/// Whether an operator lets a node take requests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// As the node itself says.
+    #[default]
+    Enabled,
+    /// No new requests; those in flight finish.
+    Drain,
+    /// Off.
+    Disabled,
+}
+
+/// What an operator says of a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct NodeOverlay {
+    /// A weight instead of the node's own.
+    pub weight: Option<u32>,
+    /// Whether it takes requests.
+    pub state: NodeState,
+}
+
+#[derive(Deserialize)]
+struct StoredOverlay {
+    #[serde(default)]
+    weight: Option<f64>,
+    #[serde(default)]
+    state: NodeState,
+}
+
+impl NodeOverlay {
+    /// Reads a stored overlay.
+    ///
+    /// # Errors
+    /// When it is not JSON or a field is not what it should be.
+    pub fn parse(value: &[u8]) -> Result<Self, Invalid> {
+        let stored: StoredOverlay = from_json(value)?;
+        Ok(Self { weight: stored.weight.map(|w| weight(Some(w))).transpose()?, state: stored.state })
+    }
+
+    /// The weight a node has under this overlay: 0 when it takes no requests.
+    pub fn effective_weight(&self, node: &Node) -> u32 {
+        if !node.enabled || self.state != NodeState::Enabled { 0 } else { self.weight.unwrap_or(node.weight) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_absent_weight_is_1_and_an_absent_status_on() {
+        let node = Node::parse(br#"{"service_name":" demo1 ","upstream":" 127.0.0.1:1024 "}"#).unwrap();
+        assert_eq!(node, Node { service_name: "demo1".into(), upstream: "127.0.0.1:1024".parse().unwrap(), weight: 1, enabled: true });
+    }
+
+    #[test]
+    fn other_than_status_1_is_off() {
+        assert!(!Node::parse(br#"{"service_name":"a","upstream":"127.0.0.1:1","status":0}"#).unwrap().enabled);
+    }
+
+    #[test]
+    fn errors_name_the_field() {
+        for (json, field) in [
+            (r#"{"service_name":"a","upstream":"nowhere"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"127.0.0.1:0"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"0.0.0.0:80"}"#, "upstream"),
+            (r#"{"service_name":"","upstream":"127.0.0.1:1"}"#, "service_name"),
+            (r#"{"service_name":"a/b","upstream":"127.0.0.1:1"}"#, "service_name"),
+            (r#"{"service_name":"a","upstream":"127.0.0.1:1","weight":-1}"#, "weight"),
+            (r#"{"service_name":"a","upstream":"127.0.0.1:1","weight":1.5}"#, "weight"),
+        ] {
+            assert_eq!(Node::parse(json.as_bytes()).unwrap_err().path, field, "{json}");
+        }
+    }
+
+    #[test]
+    fn an_overlay_drains_without_touching_the_node() {
+        let node = Node::parse(br#"{"service_name":"a","upstream":"[::1]:1","weight":5}"#).unwrap();
+        let weight = |json: &str| NodeOverlay::parse(json.as_bytes()).unwrap().effective_weight(&node);
+        assert_eq!((weight("{}"), weight(r#"{"weight":7}"#), weight(r#"{"state":"drain"}"#)), (5, 7, 0));
+    }
+}

@@ -1,0 +1,215 @@
+//! A route: which requests it takes, and where they go.
+
+use http::Method;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+
+use super::{Invalid, Timeouts, from_json, lenient};
+
+/// What a route speaks to its upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    #[default]
+    Http,
+    /// gRPC over HTTP/2.
+    Grpc,
+}
+
+impl<'de> Deserialize<'de> for Protocol {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<String>::deserialize(deserializer)?.as_deref() {
+            None | Some("" | "http") => Ok(Self::Http),
+            Some("grpc") => Ok(Self::Grpc),
+            Some(other) => {
+                Err(serde::de::Error::custom(format!("\"{other}\" is no protocol; expected \"http\" or \"grpc\"")))
+            }
+        }
+    }
+}
+
+/// A condition on a header or query argument: a text that must be equal, or one of `exact`,
+/// `prefix`, `regex`, `present`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Predicate {
+    /// The header or argument.
+    pub name: String,
+    /// What must hold for it.
+    pub test: PredicateTest,
+}
+
+/// What must hold for a header or query argument.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PredicateTest {
+    /// It is there (`true`) or is not (`false`).
+    Present(bool),
+    /// Its value is this.
+    Exact(String),
+    /// Its value begins so.
+    Prefix(String),
+    /// Its value matches this regular expression somewhere.
+    Regex(String),
+}
+
+/// A route as declared. Compiled by `snapshot`.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Route {
+    /// The path pattern: exact, or ending in `*`.
+    pub prefix: String,
+    /// The hosts it serves; all when empty.
+    #[serde(default, deserialize_with = "lenient::strings")]
+    pub hosts: Vec<String>,
+    /// The methods it serves; all when empty.
+    #[serde(default, deserialize_with = "methods")]
+    pub methods: Vec<Method>,
+    /// Conditions on headers.
+    #[serde(default, deserialize_with = "predicates")]
+    pub headers: Vec<Predicate>,
+    /// Conditions on query arguments.
+    #[serde(default, deserialize_with = "predicates")]
+    pub query: Vec<Predicate>,
+    /// Decides between routes of the same prefix and equally specific hosts; higher first.
+    #[serde(default)]
+    pub priority: i32,
+    /// The service requests go to.
+    #[serde(default, deserialize_with = "text")]
+    pub service_name: String,
+    /// The protocol towards the upstream.
+    #[serde(default)]
+    pub protocol: Protocol,
+    /// Whether the route is on: `status` is 1.
+    #[serde(rename = "status", default, deserialize_with = "lenient::status")]
+    pub enabled: bool,
+    /// The names of its plugins.
+    #[serde(default, deserialize_with = "lenient::strings")]
+    pub plugins: Vec<String>,
+    /// The plugins' settings, each under the plugin's name; and the flat ones of the first gateway.
+    #[serde(default, deserialize_with = "lenient::object")]
+    pub props: Map<String, Value>,
+    /// Timeouts of its own.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+    /// Largest request body in bytes; 0 = no limit.
+    #[serde(default)]
+    pub max_body_size: Option<u64>,
+}
+
+impl Route {
+    /// Reads a stored route.
+    ///
+    /// # Errors
+    /// When it is not JSON or a field is not what it should be.
+    pub fn parse(value: &[u8]) -> Result<Self, Invalid> {
+        let mut route: Self = from_json(value)?;
+        route.prefix = route.prefix.trim().to_owned();
+        route.service_name = route.service_name.trim().to_owned();
+        route.timeouts.validate()?;
+        if route.prefix.is_empty() {
+            return Err(Invalid::at("prefix", "must not be empty; expected a path such as /api/*"));
+        }
+        Ok(route)
+    }
+
+    /// Where an invalid route would have stood, as far as it can be read, so that its requests are
+    /// refused instead of falling through to a looser route. `None` when it is off, or when not
+    /// even the prefix can be read.
+    pub fn place(value: &[u8]) -> Option<(String, Vec<String>)> {
+        let value: Value = serde_json::from_slice(value).ok()?;
+        if value.get("status").and_then(Value::as_f64) != Some(1.0) {
+            return None;
+        }
+        let prefix = value.get("prefix")?.as_str()?.trim();
+        let hosts = value.get("hosts").cloned().and_then(|hosts| lenient::strings(hosts).ok()).unwrap_or_default();
+        (!prefix.is_empty()).then(|| (prefix.to_owned(), hosts))
+    }
+}
+
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.unwrap_or_default())
+}
+
+fn methods<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Method>, D::Error> {
+    lenient::strings(deserializer)?
+        .iter()
+        .map(|name| {
+            Method::from_bytes(name.trim().to_ascii_uppercase().as_bytes())
+                .map_err(|_| serde::de::Error::custom(format!("\"{name}\" is not a method")))
+        })
+        .collect()
+}
+
+fn predicates<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Predicate>, D::Error> {
+    lenient::object(deserializer)?
+        .into_iter()
+        .map(|(name, test)| {
+            let test = match test {
+                Value::String(exact) => Ok(PredicateTest::Exact(exact)),
+                other => serde_json::from_value(other),
+            };
+            let test = test.map_err(|e| {
+                serde::de::Error::custom(format!(
+                    "\"{name}\": {e}; expected a text or one of {{\"exact\": …}}, {{\"prefix\": …}}, {{\"regex\": …}}, {{\"present\": true}}"
+                ))
+            })?;
+            Ok(Predicate { name, test })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_route_of_the_first_gateway_is_read() {
+        let route = Route::parse(
+            br#"{"key":"968b","prefix":" /openapi/demo1/* ","hosts":{},"service_name":"demo1","protocol":"http","status":1,
+                "plugins":["discovery","tracing","rewrite"],"props":{"rewrite_url_regex":"^/openapi/(.*)/","rewrite_replace":"/openapi/"},
+                "remark":"","time":1649174854123}"#,
+        )
+        .unwrap();
+        assert_eq!(route.prefix, "/openapi/demo1/*");
+        assert!(route.enabled && route.hosts.is_empty());
+        assert_eq!(route.plugins, ["discovery", "tracing", "rewrite"]);
+        assert_eq!(route.props["rewrite_replace"], "/openapi/");
+    }
+
+    #[test]
+    fn an_empty_object_is_an_empty_list_and_the_other_way_round() {
+        let route = Route::parse(br#"{"prefix":"/a","hosts":{},"plugins":{},"props":[],"status":1}"#).unwrap();
+        assert!(route.hosts.is_empty() && route.plugins.is_empty() && route.props.is_empty());
+        assert_eq!(Route::parse(br#"{"prefix":"/a","hosts":"a.com"}"#).unwrap().hosts, ["a.com"]);
+    }
+
+    #[test]
+    fn only_status_1_is_on() {
+        for (status, on) in [("1", true), ("1.0", true), ("0", false), ("2", false), ("\"1\"", false), ("null", false)] {
+            let route = Route::parse(format!(r#"{{"prefix":"/a","status":{status}}}"#).as_bytes()).unwrap();
+            assert_eq!(route.enabled, on, "{status}");
+        }
+        assert!(!Route::parse(br#"{"prefix":"/a"}"#).unwrap().enabled);
+    }
+
+    #[test]
+    fn errors_name_the_field_and_what_would_be_right() {
+        for (value, message) in [
+            (r#"{"prefix":"/a","protocol":"ftp"}"#, r#"protocol: "ftp" is no protocol; expected "http" or "grpc""#),
+            (r#"{"prefix":" "}"#, "prefix: must not be empty; expected a path such as /api/*"),
+            (r#"{"prefix":"/a","hosts":[1]}"#, "hosts: item 0 is 1, expected a text"),
+            (r#"{"prefix":"/a","methods":["G T"]}"#, r#"methods: "G T" is not a method"#),
+        ] {
+            assert_eq!(Route::parse(value.as_bytes()).unwrap_err().to_string(), message);
+        }
+        assert!(Route::parse(br#"{"prefix":"/a","headers":{"x":{"like":"y"}}}"#).unwrap_err().to_string().contains("expected a text or one of"));
+    }
+
+    #[test]
+    fn the_place_of_a_broken_route_is_known_while_its_prefix_can_be_read() {
+        let place = |json: &str| Route::place(json.as_bytes());
+        assert_eq!(place(r#"{"prefix":"/a/*","status":1,"protocol":"ftp","hosts":["h"]}"#), Some(("/a/*".into(), vec!["h".into()])));
+        assert_eq!(place(r#"{"prefix":"/a/*","status":1,"hosts":7}"#), Some(("/a/*".into(), vec![])));
+        assert_eq!(place(r#"{"prefix":"/a/*","status":0}"#), None);
+        assert_eq!(place("{"), None);
+    }
+}

@@ -1,0 +1,2 @@
+//! snapshot
+pub mod change;

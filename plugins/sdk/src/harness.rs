@@ -1,0 +1,1 @@
+//! Runs one plugin in a test, with no server.
