@@ -1,2 +1,180 @@
-//! snapshot
+//! The compiled configuration: immutable, whole, and all a request needs.
+//!
+//! [`Compiler`] makes a [`Snapshot`] of what control hands it and publishes it through the
+//! [`Handle`]; a request loads it once. Nothing here knows the store.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::{ArcSwap, Guard};
+use ws_cloud_plugin_sdk::RouteInfo;
+
+use crate::pipeline::Pipeline;
+use crate::resource::{Protocol, Timeouts};
+use crate::router::{Lookup, Router};
+use crate::telemetry::{RouteMetrics, ServiceMetrics};
+use crate::upstream::Upstream;
+
 pub mod change;
+mod compile;
+mod object;
+mod services;
+#[cfg(test)]
+mod tests;
+
+pub use change::{Change, Publish, Rejected, Serving};
+pub use compile::{CompileOptions, Compiler};
+pub use object::Checker;
+
+/// A route ready to serve.
+#[derive(Debug)]
+pub struct CompiledRoute {
+    /// What plugins and logs say of it.
+    pub info: Arc<RouteInfo>,
+    /// The protocol towards the upstream.
+    pub protocol: Protocol,
+    /// Its plugins.
+    pub pipeline: Arc<Pipeline>,
+    /// Timeouts of its own.
+    pub timeouts: Timeouts,
+    /// Largest request body, when the route has its own limit; 0 = no limit.
+    pub max_body_size: Option<u64>,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+    /// Those of its service.
+    pub service_metrics: Option<Arc<ServiceMetrics>>,
+    service: Option<ServiceId>,
+    state: RouteState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum RouteState {
+    Live,
+    /// Its declaration is broken and never was good: requests are refused, not passed to a looser
+    /// route.
+    Broken,
+}
+
+impl CompiledRoute {
+    /// Whether requests are to be answered 503: the route's declaration, or that of a plugin that
+    /// covers it, is broken.
+    pub fn is_broken(&self) -> bool {
+        self.state == RouteState::Broken
+    }
+
+    /// Whether the route can do nothing at all: no service and no plugins.
+    pub fn is_void(&self) -> bool {
+        self.service.is_none() && self.pipeline.is_empty()
+    }
+}
+
+/// The place of a service in every snapshot. Stable while the process lives, so that a route need
+/// not be compiled anew when its service changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ServiceId(u32);
+
+/// What stands at a service's place.
+#[derive(Debug, Clone, Default)]
+enum Slot {
+    /// No usable node.
+    #[default]
+    Empty,
+    /// The service's declaration is broken and never was good.
+    Broken,
+    Ready(Arc<Upstream>),
+}
+
+/// Where a request of a route goes.
+#[derive(Debug)]
+pub enum Target<'a> {
+    /// The route names no service, or the service has no usable node.
+    Nowhere,
+    /// The service's declaration is broken.
+    Broken,
+    /// To one of these nodes.
+    Upstream(&'a Arc<Upstream>),
+}
+
+/// The whole configuration at one revision.
+#[derive(Debug, Default)]
+pub struct Snapshot {
+    /// The store's revision it was compiled from; 0 before the first.
+    pub revision: u64,
+    /// What is not live as the store has it.
+    pub rejected: Arc<[Rejected]>,
+    router: Arc<Router<Arc<CompiledRoute>>>,
+    services: Box<[Slot]>,
+    routes: usize,
+}
+
+impl Snapshot {
+    /// The route of a request.
+    pub fn find(&self, lookup: &Lookup<'_>) -> Option<&Arc<CompiledRoute>> {
+        self.router.find(lookup)
+    }
+
+    /// Where a route's requests go.
+    pub fn target(&self, route: &CompiledRoute) -> Target<'_> {
+        match route.service.and_then(|id| self.services.get(id.0 as usize)) {
+            None | Some(Slot::Empty) => Target::Nowhere,
+            Some(Slot::Broken) => Target::Broken,
+            Some(Slot::Ready(upstream)) => Target::Upstream(upstream),
+        }
+    }
+
+    /// All services with nodes.
+    pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
+        self.services.iter().filter_map(|slot| match slot {
+            Slot::Ready(upstream) => Some(upstream),
+            _ => None,
+        })
+    }
+
+    /// How many routes are in the router.
+    pub fn route_count(&self) -> usize {
+        self.routes
+    }
+}
+
+/// The one shared cell of the data plane. Only the compiler writes it.
+#[derive(Debug, Default)]
+pub struct Handle(ArcSwap<Snapshot>);
+
+impl Handle {
+    /// The present snapshot, for the moment of a lookup.
+    #[inline]
+    pub fn load(&self) -> Guard<Arc<Snapshot>> {
+        self.0.load()
+    }
+
+    /// The present snapshot, to keep.
+    pub fn load_full(&self) -> Arc<Snapshot> {
+        self.0.load_full()
+    }
+
+    /// Replaces the snapshot and returns the one before, which the caller drops off the request
+    /// path.
+    fn publish(&self, snapshot: Arc<Snapshot>) -> Arc<Snapshot> {
+        self.0.swap(snapshot)
+    }
+}
+
+/// Service names and their places.
+#[derive(Debug, Default)]
+struct ServiceIds {
+    ids: HashMap<Arc<str>, ServiceId>,
+    names: Vec<Arc<str>>,
+}
+
+impl ServiceIds {
+    fn of(&mut self, name: &str) -> ServiceId {
+        if let Some(id) = self.ids.get(name) {
+            return *id;
+        }
+        let id = ServiceId(u32::try_from(self.names.len()).expect("fewer than 2^32 service names"));
+        let name: Arc<str> = name.into();
+        self.names.push(Arc::clone(&name));
+        self.ids.insert(name, id);
+        id
+    }
+}

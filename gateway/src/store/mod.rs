@@ -111,6 +111,14 @@ pub enum Guard {
     ModRevision(String, Revision),
 }
 
+impl Guard {
+    fn key(&self) -> &str {
+        match self {
+            Self::Absent(key) | Self::ModRevision(key, _) => key,
+        }
+    }
+}
+
 /// The lease a written key gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Lease {
@@ -245,9 +253,7 @@ pub fn check_txn(guards: &[Guard], ops: &[Op]) -> Result<(), StoreError> {
         bytes += op.key().len() + if let Op::Put { value, .. } = op { value.len() } else { 0 };
     }
     for guard in guards {
-        match guard {
-            Guard::Absent(key) | Guard::ModRevision(key, _) => check_key(key)?,
-        }
+        check_key(guard.key())?;
     }
     if bytes > MAX_TXN_BYTES {
         return Err(StoreError::Invalid(format!("a transaction writes at most {MAX_TXN_BYTES} bytes, this one {bytes}")));

@@ -8,17 +8,18 @@ use crate::replacement::Replacement;
 
 const MAX_PATTERN: usize = 1024;
 
-/// Bounds of the compiled program and of the cache of its lazy DFA, per pattern.
-const MAX_PROGRAM: usize = 256 << 10;
-const MAX_DFA_CACHE: usize = 1 << 20;
+/// Bounds of the compiled program and of the cache of its lazy DFA, per pattern. Time is linear in
+/// the path, but also in the program: this keeps the worst of patterns in the milliseconds.
+const MAX_PROGRAM: usize = 64 << 10;
+const MAX_DFA_CACHE: usize = 256 << 10;
 
 /// No path longer than this is rewritten, nor made.
 const MAX_PATH: usize = 64 << 10;
 
 /// One search is linear, but a search from each of n places may look at n² bytes: the lengths
-/// still to be searched, summed over all matches, stay below this. Any path up to 5 KiB may match
-/// at every byte.
-const MAX_SEARCHED: usize = 16 << 20;
+/// still to be searched, summed over all matches, stay below this. A path up to 2 KiB may match at
+/// every byte, one of 64 KiB in 32 places.
+const MAX_SEARCHED: usize = 2 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Rule {
@@ -136,19 +137,17 @@ fn finish(mut result: Vec<u8>) -> Result<String, Refused> {
         return Err(Refused::TooLong);
     }
     let path = String::from_utf8(result).map_err(|_| Refused::Malformed)?;
-    if path.split('/').any(is_dot_segment) { Err(Refused::Malformed) } else { Ok(path) }
+    if has_dot_segment(&path) { Err(Refused::Malformed) } else { Ok(path) }
 }
 
-/// `.` or `..`, each dot perhaps as `%2e`. The path that was matched has none (they are resolved
-/// before routing), so the rewrite made it: `^/api` by nothing makes `/../x` out of `/api../x`.
-fn is_dot_segment(segment: &str) -> bool {
-    let mut rest = segment.as_bytes();
-    for dots in 0..=2 {
-        rest = match rest {
-            [] => return dots > 0,
-            [b'.', rest @ ..] | [b'%', b'2', b'e' | b'E', rest @ ..] => rest,
-            _ => return false,
-        };
+/// Whether some server would find a `.` or `..` in the path. The one that was matched has none,
+/// so the rewrite made it: `^/api` by nothing makes `/../x` out of `/api../x`.
+fn has_dot_segment(path: &str) -> bool {
+    let any = |path: &str| path.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | "..")));
+    if !path.contains(['%', '\\']) {
+        return any(path);
     }
-    false
+    // What the request's own path is checked for before routing: `..%2F`, `..%5C`, `%2e%2e`.
+    let path = path.to_ascii_lowercase().replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
+    any(&path.replace("%2e", "."))
 }

@@ -3,6 +3,8 @@
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use crate::ResponseHead;
+
 /// The decision of a hook.
 #[derive(Debug)]
 #[must_use = "a decision that is dropped lets the request pass"]
@@ -66,5 +68,31 @@ impl Response {
     pub fn with_body(mut self, body: impl Into<Bytes>) -> Self {
         self.body = body.into();
         self
+    }
+}
+
+impl ResponseHead for Response {
+    fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    fn set_status(&mut self, status: StatusCode) {
+        self.status = status;
+    }
+
+    fn headers(&self) -> &HeaderMap {
+        &self.headers
+    }
+
+    fn insert_header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.insert(name, value);
+    }
+
+    fn append_header(&mut self, name: HeaderName, value: HeaderValue) {
+        self.headers.append(name, value);
+    }
+
+    fn remove_header(&mut self, name: &HeaderName) -> Option<HeaderValue> {
+        self.headers.remove(name)
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use redb::{
@@ -47,8 +47,15 @@ pub(super) struct Committed {
 pub(super) struct Disk {
     path: PathBuf,
     opener: Opener,
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
     /// `None` after an I/O error, until the next call.
-    database: Mutex<Option<Arc<Database>>>,
+    database: Option<Arc<Database>>,
+    /// The one that failed, which calls still under way may hold.
+    failed: Weak<Database>,
 }
 
 impl fmt::Display for Disk {
@@ -67,7 +74,7 @@ pub(super) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
 
 impl Disk {
     pub(super) fn open(path: &Path, opener: Opener) -> Result<Self, StoreError> {
-        let disk = Self { path: path.to_owned(), opener, database: Mutex::new(None) };
+        let disk = Self { path: path.to_owned(), opener, open: Mutex::default() };
         create_private(path).map_err(|e| disk.io_error(&e))?;
         disk.initialise()?;
         Ok(disk)
@@ -133,10 +140,9 @@ impl Disk {
             }
             Ok(committed)
         })();
-        drop(database);
         result.map_err(|refusal| match refusal {
             Refusal::Store(e) => e,
-            Refusal::Disk(e) => self.fail(e),
+            Refusal::Disk(e) => self.fail(database, e),
         })
     }
 
@@ -146,8 +152,7 @@ impl Disk {
     ) -> Result<T, StoreError> {
         let database = self.database()?;
         let result = database.begin_read().map_err(redb::Error::from).and_then(|tx| work(&tx));
-        drop(database);
-        result.map_err(|e| self.fail(e))
+        result.map_err(|e| self.fail(database, e))
     }
 
     fn initialise(&self) -> Result<(), StoreError> {
@@ -170,9 +175,7 @@ impl Disk {
             Ok(format)
         };
         let database = self.database()?;
-        let format = create(&database);
-        drop(database);
-        match format.map_err(|e| self.fail(e))? {
+        match create(&database).map_err(|e| self.fail(database, e))? {
             CURRENT_FORMAT => Ok(()),
             other => Err(StoreError::Invalid(format!(
                 "{self} has format {other}, this version reads {CURRENT_FORMAT}: it was written by another version"
@@ -181,18 +184,29 @@ impl Disk {
     }
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let mut slot = self.database.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(database) = &*slot {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(database) = &open.database {
             return Ok(Arc::clone(database));
         }
+        // The file stays locked until the last call on the failed one is over, which is soon.
+        while open.failed.strong_count() > 0 {
+            std::thread::sleep(Duration::from_millis(5));
+        }
         let database = Arc::new((self.opener)(&self.path).map_err(|e| self.open_error(e))?);
-        *slot = Some(Arc::clone(&database));
+        open.database = Some(Arc::clone(&database));
         Ok(database)
     }
 
     /// Lets the next call open the file again, and says what went wrong.
-    fn fail(&self, error: redb::Error) -> StoreError {
-        *self.database.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    fn fail(&self, failed: Arc<Database>, error: redb::Error) -> StoreError {
+        let failed = Arc::downgrade(&failed);
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let current = open.database.take_if(|database| Weak::ptr_eq(&Arc::downgrade(database), &failed));
+            if current.is_some() {
+                open.failed = failed;
+            }
+        }
         match error {
             redb::Error::Io(e) => self.io_error(&e),
             redb::Error::Corrupted(e) => self.damaged(&e),

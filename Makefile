@@ -1,0 +1,48 @@
+# The few commands a person needs. Anything else is plain cargo.
+
+.PHONY: help run build test deps test-deps benchmark clean clean-data
+
+CARGO ?= cargo
+VENV := .venv
+
+help:
+	@echo 'make run        build and start the gateway with demo upstreams and demo routes'
+	@echo 'make test       install what the tests need, run all of them'
+	@echo 'make benchmark  compare with nginx on this machine'
+	@echo 'make build      the release binary: target/release/ws-cloud-gateway'
+	@echo 'make deps       install the system packages that compiling needs'
+	@echo 'make clean-data forget what `make run` has stored;  make clean: everything built as well'
+
+# Optimised, but linked in a fraction of the time a release takes.
+run: deps
+	$(CARGO) build --profile quick --bin ws-cloud-gateway
+	@exec target/quick/ws-cloud-gateway run --demo -c etc/demo/gateway.yaml
+
+build: deps
+	$(CARGO) build --release --bin ws-cloud-gateway
+
+deps:
+	@etc/install-deps.sh build
+
+test-deps: $(VENV)/.ready
+	@etc/install-deps.sh build test
+
+$(VENV)/.ready: t/requirements.txt
+	@etc/install-deps.sh test
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r t/requirements.txt
+	@touch $@
+
+test: test-deps
+	$(CARGO) test --workspace
+
+benchmark: test-deps
+	$(CARGO) build --release --bin ws-cloud-gateway
+	benchmark/run.sh
+
+clean-data:
+	rm -rf data logs
+
+clean: clean-data
+	$(CARGO) clean
+	rm -rf $(VENV)

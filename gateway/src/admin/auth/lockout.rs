@@ -1,0 +1,100 @@
+//! Slows down guessing: after a few failures an account is closed to the address they came from,
+//! for a time that doubles. Kept in memory, so nobody can lock the owner out from elsewhere, and
+//! nobody makes the store write.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
+
+/// Failures that cost nothing yet.
+const FREE: u32 = 5;
+/// What the first one after them costs; each further one costs twice as much.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+const LONGEST_DELAY: Duration = Duration::from_secs(15 * 60);
+/// How long failures are remembered.
+const MEMORY: Duration = Duration::from_secs(60 * 60);
+/// Most pairs of account and address remembered.
+const MAX_ENTRIES: usize = 10_000;
+
+/// An account as tried, and the network it was tried from. The digest bounds the size.
+type Key = ([u8; 32], IpAddr);
+
+struct Entry {
+    failures: u32,
+    last: Instant,
+}
+
+impl Entry {
+    fn closed_until(&self) -> Instant {
+        match self.failures.checked_sub(FREE) {
+            None => self.last,
+            Some(over) => self.last + FIRST_DELAY.saturating_mul(1 << over.min(20)).min(LONGEST_DELAY),
+        }
+    }
+}
+
+/// The failures of late.
+#[derive(Default)]
+pub(super) struct Lockout {
+    entries: Mutex<HashMap<Key, Entry>>,
+}
+
+impl Lockout {
+    /// Counts an attempt as failed until `succeeded` says otherwise, so that attempts side by side
+    /// count too. `false` when the account is closed to the address now.
+    pub(super) fn attempt(&self, account: &str, from: IpAddr) -> bool {
+        let now = Instant::now();
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = key(account, from);
+        if !entries.contains_key(&key) && entries.len() >= MAX_ENTRIES {
+            make_room(&mut entries, now);
+        }
+        let entry = entries.entry(key).or_insert(Entry { failures: 0, last: now });
+        if now.duration_since(entry.last) > MEMORY {
+            entry.failures = 0;
+        }
+        if entry.failures >= FREE && now < entry.closed_until() {
+            return false;
+        }
+        entry.failures += 1;
+        entry.last = now;
+        true
+    }
+
+    /// Forgets the failures of an account from an address.
+    pub(super) fn succeeded(&self, account: &str, from: IpAddr) {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(account, from));
+    }
+
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.entries.lock().unwrap().len()
+    }
+}
+
+/// Drops what is out of date; if nothing is, the oldest tenth.
+fn make_room(entries: &mut HashMap<Key, Entry>, now: Instant) {
+    entries.retain(|_, entry| now.duration_since(entry.last) <= MEMORY);
+    if entries.len() >= MAX_ENTRIES {
+        let mut times: Vec<Instant> = entries.values().map(|entry| entry.last).collect();
+        let (_, nth, _) = times.select_nth_unstable(MAX_ENTRIES / 10);
+        let oldest_kept = *nth;
+        entries.retain(|_, entry| entry.last > oldest_kept);
+    }
+}
+
+fn key(account: &str, from: IpAddr) -> Key {
+    (Sha256::digest(account).into(), network(from))
+}
+
+/// Who has an IPv6 address has its whole /64.
+fn network(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}

@@ -1,0 +1,8 @@
+//! Control between a store that follows a script and a publisher that takes notes. Time is paused:
+//! what is asserted of it is exact.
+
+mod batching;
+mod holding;
+mod keeping;
+mod model;
+mod rig;

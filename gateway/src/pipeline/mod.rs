@@ -1,0 +1,304 @@
+//! The plugins of a route, phase by phase, in order; and what running them may lead to.
+//!
+//! A pipeline is compiled with its route: one list for each phase, holding only the plugins that
+//! take part in it. A plugin that panics ends its request with 500, never the connection's task.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::{Bytes, BytesMut};
+use futures::FutureExt;
+use ws_cloud_plugin_sdk::{
+    BodyMode, DynPlugin, Env, Flow, Outcome, Phases, RequestCtx, RequestHead, RequestState, Response, ResponseHead,
+    UpstreamChoice,
+};
+
+mod registry;
+#[cfg(test)]
+mod tests;
+
+pub use registry::{BUILT_IN, Registry};
+
+/// A configured plugin, shared by all pipelines with the same settings.
+pub struct Instance {
+    plugin: Arc<dyn DynPlugin>,
+    started: AtomicBool,
+}
+
+impl Instance {
+    fn new(plugin: Arc<dyn DynPlugin>) -> Self {
+        Self { plugin, started: AtomicBool::new(false) }
+    }
+
+    /// Lets the plugin begin its background work; only the first call does.
+    pub fn start(&self, env: &dyn Fn(&'static str) -> Env) {
+        if self.started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let name = self.plugin.name();
+        if let Err(panic) = guarded(name, || self.plugin.start(&env(name))) {
+            log::error!("{panic} in start");
+        }
+    }
+}
+
+impl fmt::Debug for Instance {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Instance({})", self.plugin.name())
+    }
+}
+
+/// A plugin panicked.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("plugin \"{plugin}\" panicked: {message}")]
+pub struct Panicked {
+    /// The plugin.
+    pub plugin: &'static str,
+    /// What it said.
+    pub message: String,
+}
+
+/// Why a body could not be passed on.
+#[derive(Debug)]
+pub enum BodyRefused {
+    /// A plugin answers the request itself.
+    Response(Box<Response>),
+    /// The body is larger than a plugin buffers.
+    TooLarge,
+    /// A plugin panicked.
+    Panicked(Panicked),
+}
+
+/// What plugins hold back of the bodies of one request.
+#[derive(Debug, Default)]
+pub struct BodyBuffers {
+    request: Vec<BytesMut>,
+    response: Vec<BytesMut>,
+}
+
+type Steps = Box<[Arc<Instance>]>;
+
+/// The compiled plugins of a route.
+#[derive(Debug, Default)]
+pub struct Pipeline {
+    all: Steps,
+    request: Steps,
+    /// Whether some plugin waits in the request phase: costs a boxed future.
+    pub waits: bool,
+    upstream_peer: Steps,
+    upstream_request: Steps,
+    request_body: Box<[(Arc<Instance>, BodyMode)]>,
+    response: Steps,
+    response_body: Box<[(Arc<Instance>, BodyMode)]>,
+    logging: Steps,
+}
+
+impl Pipeline {
+    /// Puts plugins in order: by priority, higher first, then by name. Where two have the same
+    /// name the first of the list counts: a route's own settings before the global ones.
+    pub fn new(plugins: impl IntoIterator<Item = Arc<Instance>>) -> Self {
+        let mut all: Vec<Arc<Instance>> = Vec::new();
+        for instance in plugins {
+            if all.iter().all(|other| other.plugin.name() != instance.plugin.name()) {
+                all.push(instance);
+            }
+        }
+        all.sort_by_key(|i| (std::cmp::Reverse(i.plugin.priority()), i.plugin.name()));
+        let of = |phase: Phases| -> Steps {
+            all.iter().filter(|i| i.plugin.phases().intersects(phase)).map(Arc::clone).collect()
+        };
+        let bodies = |phase, mode: fn(&dyn DynPlugin) -> BodyMode| {
+            of(phase).iter().map(|i| (Arc::clone(i), mode(&*i.plugin))).collect()
+        };
+        Self {
+            request: of(Phases::REQUEST | Phases::REQUEST_ASYNC),
+            waits: all.iter().any(|i| i.plugin.phases().contains(Phases::REQUEST_ASYNC)),
+            upstream_peer: of(Phases::UPSTREAM_PEER),
+            upstream_request: of(Phases::UPSTREAM_REQUEST),
+            request_body: bodies(Phases::REQUEST_BODY, |p| p.request_body_mode()),
+            response: of(Phases::RESPONSE),
+            response_body: bodies(Phases::RESPONSE_BODY, |p| p.response_body_mode()),
+            logging: of(Phases::LOGGING),
+            all: all.into(),
+        }
+    }
+
+    /// The plugins in the order they run.
+    pub fn instances(&self) -> &[Arc<Instance>] {
+        &self.all
+    }
+
+    /// Whether there is nothing to run at all.
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    /// Whether some plugin sees request bodies.
+    pub fn sees_request_body(&self) -> bool {
+        !self.request_body.is_empty()
+    }
+
+    /// Whether some plugin sees response bodies.
+    pub fn sees_response_body(&self) -> bool {
+        !self.response_body.is_empty()
+    }
+
+    /// The request phase of a pipeline in which no plugin waits.
+    ///
+    /// # Errors
+    /// When a plugin panics.
+    pub fn request_filter(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        for step in &self.request {
+            match guarded(step.plugin.name(), || step.plugin.request_filter(request))? {
+                Flow::Continue => {}
+                respond => return Ok(respond),
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// The request phase.
+    ///
+    /// # Errors
+    /// When a plugin panics.
+    pub async fn request_filter_async(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        for step in &self.request {
+            let (plugin, name) = (&step.plugin, step.plugin.name());
+            if plugin.phases().contains(Phases::REQUEST)
+                && let respond @ Flow::Respond(_) = guarded(name, || plugin.request_filter(request))?
+            {
+                return Ok(respond);
+            }
+            if plugin.phases().contains(Phases::REQUEST_ASYNC) {
+                // Making the future may panic as well as polling it.
+                let future = guarded(name, || plugin.request_filter_async(request))?;
+                let flow = AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))?;
+                if let respond @ Flow::Respond(_) = flow {
+                    return Ok(respond);
+                }
+            }
+        }
+        Ok(Flow::Continue)
+    }
+
+    /// A node is about to be picked.
+    ///
+    /// # Errors
+    /// When a plugin panics.
+    pub fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) -> Result<(), Panicked> {
+        self.upstream_peer.iter().try_for_each(|s| guarded(s.plugin.name(), || s.plugin.upstream_peer(request, choice)))
+    }
+
+    /// Whether some plugin takes part in picking nodes.
+    pub fn picks_nodes(&self) -> bool {
+        !self.upstream_peer.is_empty()
+    }
+
+    /// The request is about to go upstream.
+    ///
+    /// # Errors
+    /// When a plugin panics.
+    pub fn upstream_request_filter(
+        &self,
+        state: &mut RequestState,
+        upstream: &mut dyn RequestHead,
+    ) -> Result<(), Panicked> {
+        self.upstream_request
+            .iter()
+            .try_for_each(|s| guarded(s.plugin.name(), || s.plugin.upstream_request_filter(state, upstream)))
+    }
+
+    /// A piece of the request body.
+    ///
+    /// # Errors
+    /// When a plugin refuses it, cannot hold it, or panics.
+    pub fn request_body_filter(
+        &self,
+        state: &mut RequestState,
+        body: &mut Option<Bytes>,
+        end: bool,
+        buffers: &mut BodyBuffers,
+    ) -> Result<(), BodyRefused> {
+        buffers.request.resize_with(self.request_body.len(), BytesMut::new);
+        for ((step, mode), held) in self.request_body.iter().zip(&mut buffers.request) {
+            if !gather(*mode, held, body, end)? {
+                return Ok(());
+            }
+            guarded(step.plugin.name(), || step.plugin.request_body_filter(state, body, end))
+                .map_err(BodyRefused::Panicked)?
+                .map_err(BodyRefused::Response)?;
+        }
+        Ok(())
+    }
+
+    /// The head of the response.
+    ///
+    /// # Errors
+    /// When a plugin panics.
+    pub fn response_filter(&self, state: &mut RequestState, response: &mut dyn ResponseHead) -> Result<(), Panicked> {
+        self.response.iter().try_for_each(|s| guarded(s.plugin.name(), || s.plugin.response_filter(state, response)))
+    }
+
+    /// A piece of the response body.
+    ///
+    /// # Errors
+    /// When a plugin cannot hold it, or panics.
+    pub fn response_body_filter(
+        &self,
+        state: &mut RequestState,
+        body: &mut Option<Bytes>,
+        end: bool,
+        buffers: &mut BodyBuffers,
+    ) -> Result<(), BodyRefused> {
+        buffers.response.resize_with(self.response_body.len(), BytesMut::new);
+        for ((step, mode), held) in self.response_body.iter().zip(&mut buffers.response) {
+            if !gather(*mode, held, body, end)? {
+                return Ok(());
+            }
+            guarded(step.plugin.name(), || step.plugin.response_body_filter(state, body, end))
+                .map_err(BodyRefused::Panicked)?;
+        }
+        Ok(())
+    }
+
+    /// The request has ended. Every plugin is called, also when an earlier one panics; the panics
+    /// are returned.
+    pub fn logging(&self, state: &mut RequestState, outcome: &Outcome) -> Vec<Panicked> {
+        let call = |s: &Arc<Instance>| guarded(s.plugin.name(), || s.plugin.logging(state, outcome)).err();
+        self.logging.iter().filter_map(call).collect()
+    }
+}
+
+/// Gathers what a buffering plugin must see in one piece. `false`: it is not complete yet, so this
+/// plugin and those after it see nothing for now.
+fn gather(mode: BodyMode, held: &mut BytesMut, body: &mut Option<Bytes>, end: bool) -> Result<bool, BodyRefused> {
+    let BodyMode::Buffer(limit) = mode else { return Ok(true) };
+    if let Some(chunk) = body.take() {
+        if held.len() + chunk.len() > limit {
+            return Err(BodyRefused::TooLarge);
+        }
+        held.extend_from_slice(&chunk);
+    }
+    if end {
+        *body = Some(std::mem::take(held).freeze());
+    }
+    Ok(end)
+}
+
+#[inline]
+fn guarded<T>(plugin: &'static str, call: impl FnOnce() -> T) -> Result<T, Panicked> {
+    catch_unwind(AssertUnwindSafe(call)).map_err(|payload| panicked(plugin, &*payload))
+}
+
+#[cold]
+fn panicked(plugin: &'static str, payload: &(dyn std::any::Any + Send)) -> Panicked {
+    let message = payload
+        .downcast_ref::<&str>()
+        .map(ToString::to_string)
+        .or_else(|| payload.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "no message".into());
+    Panicked { plugin, message }
+}
+

@@ -1,0 +1,92 @@
+//! Which plugins this binary knows, and how a route's names and settings become instances.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use ws_cloud_plugin_sdk::Factory;
+
+use super::Instance;
+use crate::resource::Invalid;
+
+/// Names the first gateway's routes carry that are no plugins here: `discovery` is what a route
+/// with a `service_name` does anyway, `default` never did anything.
+pub const BUILT_IN: [&str; 2] = ["discovery", "default"];
+
+/// The plugins of this binary.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    factories: BTreeMap<&'static str, Factory>,
+    ignored: BTreeSet<String>,
+}
+
+impl Registry {
+    /// A registry of these plugins. `ignored` names may stand in routes and mean nothing.
+    ///
+    /// # Errors
+    /// When two plugins have the same name or claim the same flat setting.
+    pub fn new(factories: Vec<Factory>, ignored: &[String]) -> Result<Self, String> {
+        let mut registry = Self { factories: BTreeMap::new(), ignored: ignored.iter().cloned().collect() };
+        let mut legacy = BTreeMap::new();
+        for factory in factories {
+            if BUILT_IN.contains(&factory.name) {
+                return Err(format!("a plugin must not be named \"{}\": the gateway itself uses the name", factory.name));
+            }
+            for prop in factory.legacy_props {
+                if let Some(other) = legacy.insert(*prop, factory.name) {
+                    return Err(format!("plugins \"{other}\" and \"{}\" both claim the setting {prop}", factory.name));
+                }
+            }
+            if let Some(twice) = registry.factories.insert(factory.name, factory) {
+                return Err(format!("two plugins are named \"{}\"", twice.name));
+            }
+        }
+        Ok(registry)
+    }
+
+    /// All plugins, by name.
+    pub fn factories(&self) -> impl Iterator<Item = &Factory> {
+        self.factories.values()
+    }
+
+    /// Whether a name in a route's list means nothing.
+    pub fn is_inert(&self, name: &str) -> bool {
+        BUILT_IN.contains(&name) || self.ignored.contains(name)
+    }
+
+    /// The settings a route's `props` hold for a plugin: the object under its name, and the flat
+    /// settings it has from the first gateway.
+    pub fn settings(&self, name: &str, props: &Map<String, Value>) -> Value {
+        let mut settings = match props.get(name) {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(settings)) => settings.clone(),
+            Some(other) => return other.clone(),
+        };
+        for prop in self.factories.get(name).map_or(&[][..], |f| f.legacy_props) {
+            // The old panel sends empty texts for settings that are not made.
+            if let Some(value) = props.get(*prop).filter(|value| !value.is_null() && value.as_str() != Some("")) {
+                settings.entry(*prop).or_insert_with(|| value.clone());
+            }
+        }
+        Value::Object(settings)
+    }
+
+    /// Makes a plugin from its settings; does not start it.
+    ///
+    /// # Errors
+    /// When no plugin has the name, or it refuses the settings.
+    pub fn build(&self, name: &str, settings: Value) -> Result<Arc<Instance>, Invalid> {
+        let factory = self.factories.get(name).ok_or_else(|| {
+            let known: Vec<_> = self.factories.keys().copied().collect();
+            Invalid::at(
+                "plugins",
+                format!("this gateway has no plugin \"{name}\" (it has {}); add the name to plugins.ignore if it may be left out", known.join(", ")),
+            )
+        })?;
+        match factory.build(settings) {
+            Ok(plugin) => Ok(Arc::new(Instance::new(plugin))),
+            Err(e) if e.path.is_empty() => Err(Invalid::at(format!("props.{name}"), e.reason)),
+            Err(e) => Err(Invalid::at(format!("props.{name}.{}", e.path), e.reason)),
+        }
+    }
+}

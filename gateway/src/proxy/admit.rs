@@ -1,0 +1,159 @@
+//! From a complete request header to a route whose plugins let the request pass.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use http::{Method, header};
+use pingora_proxy::Session;
+use ws_cloud_plugin_sdk::{Flow, RequestCtx, RequestState, Response};
+
+use super::answer::{self, Refusal};
+use super::connection::Connection;
+use super::context::{Context, Kind};
+use super::{Proxy, head};
+use crate::request::path::normalise;
+use crate::request::{forwarded, framing, host};
+use crate::resource::Protocol;
+use crate::router::Lookup;
+use crate::snapshot::{CompiledRoute, Target};
+
+/// What becomes of a request.
+pub(super) enum Admission {
+    Proxy,
+    Refuse(Refusal),
+    Answer(Box<Response>),
+}
+
+impl Proxy {
+    pub(super) async fn admit(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Admission> {
+        if let Err(refusal) = self.find_route(session, ctx) {
+            return Ok(Admission::Refuse(refusal));
+        }
+        let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return Ok(Admission::Proxy) };
+        let mut head = head::Request(session.req_header_mut());
+        let mut request = RequestCtx::new(&mut head, state);
+        let flow = if route.pipeline.waits {
+            route.pipeline.request_filter_async(&mut request).await
+        } else {
+            route.pipeline.request_filter(&mut request)
+        };
+        match flow.map_err(|panic| self.panicked(&panic))? {
+            Flow::Continue => Ok(Admission::Proxy),
+            Flow::Respond(response) => Ok(Admission::Answer(response)),
+        }
+    }
+
+    fn find_route(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Refusal> {
+        let connection = Arc::clone(Connection::of(session).ok_or(answer::INTERNAL)?);
+        connection.header_complete();
+        let peer = connection.peer.ip();
+        ctx.connection = Some(connection);
+
+        let request = session.req_header();
+        let authority = request.uri.authority().map(|a| a.as_str());
+        framing::check(request.version, &request.headers, authority).map_err(|e| malformed(&e))?;
+        if request.method == Method::CONNECT {
+            return Err(answer::NO_CONNECT);
+        }
+        let path = normalise(raw_path(request.raw_path()), &self.options.rules).map_err(|e| malformed(&e))?;
+        if self.is_internal(&path) {
+            return self.admit_internal(ctx, peer);
+        }
+        let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(authority).unwrap_or_default();
+        let snapshot = self.snapshot.load();
+        let query = request.uri.query();
+        let lookup = Lookup {
+            path: &path,
+            host: &host::normalise(host),
+            method: &request.method,
+            headers: &request.headers,
+            query,
+        };
+        let route = Arc::clone(snapshot.find(&lookup).filter(|route| !route.is_void()).ok_or(answer::NO_ROUTE)?);
+        if let Target::Upstream(upstream) = snapshot.target(&route) {
+            ctx.upstream = Some(Arc::clone(upstream));
+        }
+        let broken = route.is_broken() || matches!(snapshot.target(&route), Target::Broken);
+        drop(snapshot);
+
+        ctx.client_xff = request.headers.get("x-forwarded-for").cloned();
+        let client_ip = self.client_ip(peer, request);
+        ctx.client_ip = Some(client_ip);
+        ctx.path_was_normal = matches!(path, Cow::Borrowed(_));
+        let state = RequestState::new(Arc::clone(&route.info), client_ip, path.into_owned(), query.map(str::to_owned));
+        ctx.state = Some(state);
+        ctx.body_limit = route.max_body_size.unwrap_or(self.options.max_body_size);
+        ctx.kind = kind(session, &route);
+        ctx.route = Some(route);
+        if broken {
+            return Err(answer::BROKEN_ROUTE);
+        }
+        self.check_carriage(session, ctx)
+    }
+
+    fn client_ip(&self, peer: IpAddr, request: &pingora::http::RequestHeader) -> IpAddr {
+        if self.options.trusted_proxies.is_empty() {
+            return peer.to_canonical();
+        }
+        let values: Vec<&[u8]> = request.headers.get_all("x-forwarded-for").iter().map(|v| v.as_bytes()).collect();
+        forwarded::client_ip(peer, values, &self.options.trusted_proxies)
+    }
+
+    /// What can be said of body and protocol before a node is asked.
+    fn check_carriage(&self, session: &Session, ctx: &Context) -> Result<(), Refusal> {
+        // HTTP/1.1 trailers are lost on the way, and with them a gRPC status (trap T14).
+        if !session.is_http2() && (ctx.kind == Kind::Grpc || answer::speaks_grpc(session)) {
+            return Err(answer::GRPC_NEEDS_HTTP2);
+        }
+        let length = session.req_header().headers.get(header::CONTENT_LENGTH);
+        let length = length.and_then(|v| v.to_str().ok()).and_then(|v| v.parse::<u64>().ok());
+        if ctx.body_limit > 0 && length.is_some_and(|length| length > ctx.body_limit) {
+            return Err(answer::BODY_TOO_LARGE);
+        }
+        Ok(())
+    }
+
+    /// Whether the path belongs to the admin: exactly its two trees, so that routes such as
+    /// `/administration` are not shadowed.
+    fn is_internal(&self, path: &str) -> bool {
+        self.options.internal.is_some()
+            && ["/admin", "/dashboard"].iter().any(|tree| {
+                path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            })
+    }
+
+    fn admit_internal(&self, ctx: &mut Context, peer: IpAddr) -> Result<(), Refusal> {
+        let internal = self.options.internal.as_ref().ok_or(answer::NO_ROUTE)?;
+        if !internal.allow.contains(peer) {
+            return Err(answer::FORBIDDEN);
+        }
+        ctx.kind = Kind::Internal;
+        Ok(())
+    }
+}
+
+fn raw_path(target: &[u8]) -> &[u8] {
+    // Absolute form: the path begins after the authority.
+    let target = match target.windows(3).position(|w| w == b"://") {
+        Some(scheme) if !target.starts_with(b"/") => {
+            let rest = &target[scheme + 3..];
+            rest.iter().position(|b| *b == b'/').map_or(&b"/"[..], |slash| &rest[slash..])
+        }
+        _ => target,
+    };
+    target.iter().position(|b| *b == b'?').map_or(target, |query| &target[..query])
+}
+
+fn malformed(error: &dyn std::fmt::Display) -> Refusal {
+    log::debug!("malformed request: {error}");
+    Refusal::closing(400, "malformed request\n")
+}
+
+fn kind(session: &Session, route: &CompiledRoute) -> Kind {
+    match route.protocol {
+        Protocol::Grpc => Kind::Grpc,
+        Protocol::Http if session.is_upgrade_req() => Kind::WebSocket,
+        Protocol::Http => Kind::Http,
+    }
+}

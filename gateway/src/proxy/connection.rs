@@ -1,0 +1,307 @@
+//! A client's connection: what is known of it, and a guard around its bytes.
+//!
+//! Pingora limits each read of a request header, not the whole header (trap T18), and answers
+//! malformed requests itself. The guard adds a deadline and a size limit for the header, and puts
+//! the gateway's own answer in place of Pingora's.
+
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderValue;
+use pingora::http::ResponseHeader;
+use pingora::protocols::raw_connect::ProxyDigest;
+use pingora::protocols::tls::SslDigest;
+use pingora::protocols::{
+    ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, Stream, TimingDigest,
+    UniqueID, UniqueIDType,
+};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::time::Sleep;
+
+/// What is known of a client's connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    /// The peer of the socket.
+    pub(super) peer: SocketAddr,
+    /// The peer's address as a header value.
+    pub(super) peer_value: HeaderValue,
+    /// Even: a request header is awaited or read. Odd: it is complete. Grows with every request of
+    /// an HTTP/1.1 connection.
+    turn: AtomicU32,
+}
+
+impl Connection {
+    pub(super) fn new(peer: SocketAddr) -> Self {
+        let text = peer.ip().to_canonical().to_string();
+        Self {
+            peer,
+            peer_value: HeaderValue::try_from(text).expect("an ip address is a valid header value"),
+            turn: AtomicU32::new(0),
+        }
+    }
+
+    /// The header of the request is complete; what follows is its body.
+    pub(super) fn header_complete(&self) {
+        self.turn.fetch_or(1, Ordering::Relaxed);
+    }
+
+    /// The next request of the connection begins.
+    pub(super) fn next_request(&self) {
+        let turn = self.turn.load(Ordering::Relaxed);
+        self.turn.store(turn.wrapping_add(turn & 1), Ordering::Relaxed);
+    }
+
+    /// The connection of a session, put there by [`Guarded`].
+    pub(super) fn of(session: &pingora::protocols::http::ServerSession) -> Option<&Arc<Self>> {
+        session.digest()?.proxy_digest.as_ref()?.user_data.as_ref()?.downcast_ref()
+    }
+}
+
+/// Limits of request headers, and what is answered when they are broken.
+#[derive(Debug)]
+pub(super) struct HeaderLimits {
+    pub(super) timeout: Duration,
+    pub(super) max_size: usize,
+    pub(super) too_slow: Bytes,
+    pub(super) too_large: Bytes,
+    pub(super) malformed: Bytes,
+}
+
+impl HeaderLimits {
+    pub(super) fn new(timeout: Duration, max_size: usize, server: &str) -> Self {
+        let answer = |status: &str, body: &str| {
+            Bytes::from(format!(
+                "HTTP/1.1 {status}\r\nServer: {server}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            ))
+        };
+        Self {
+            timeout,
+            max_size,
+            too_slow: answer("408 Request Timeout", "the request header took too long\n"),
+            too_large: answer("431 Request Header Fields Too Large", "the request header is too large\n"),
+            malformed: answer("400 Bad Request", "malformed request\n"),
+        }
+    }
+}
+
+/// The first bytes of an HTTP/2 connection: RFC 9113 section 3.4.
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// A client's stream with header deadline and limit.
+pub(super) struct Guarded {
+    inner: Stream,
+    connection: Arc<Connection>,
+    digest: Arc<ProxyDigest>,
+    limits: Arc<HeaderLimits>,
+    /// The turn that the fields below belong to.
+    turn: u32,
+    header_bytes: usize,
+    deadline: Option<Pin<Box<Sleep>>>,
+    /// Bytes read ahead, to be read again.
+    ahead: BytesMut,
+    /// An answer of ours on its way out, in place of anything else that would be written.
+    answer: Option<Bytes>,
+}
+
+impl Guarded {
+    pub(super) fn new(inner: Stream, connection: Arc<Connection>, limits: Arc<HeaderLimits>) -> pingora::Result<Self> {
+        let response = Box::new(ResponseHeader::build(200, Some(0))?);
+        let digest = ProxyDigest::new(response, Some(Box::new(Arc::clone(&connection))));
+        Ok(Self {
+            inner,
+            connection,
+            digest: Arc::new(digest),
+            limits,
+            turn: 0,
+            header_bytes: 0,
+            deadline: None,
+            ahead: BytesMut::new(),
+            answer: None,
+        })
+    }
+
+    /// Whether the client speaks HTTP/2 by prior knowledge. Reads only until that is decided, under
+    /// the header's deadline (closes trap T3), and gives the bytes back.
+    pub(super) async fn begins_http2(&mut self) -> io::Result<bool> {
+        let mut seen = BytesMut::with_capacity(1024);
+        let is_http2 = loop {
+            let n = self.read_buf(&mut seen).await?;
+            let compared = seen.len().min(PREFACE.len());
+            if n == 0 || seen[..compared] != PREFACE[..compared] {
+                break false;
+            }
+            if compared == PREFACE.len() {
+                break true;
+            }
+        };
+        self.ahead = seen;
+        Ok(is_http2)
+    }
+
+    fn reading_header(&mut self) -> bool {
+        let turn = self.connection.turn.load(Ordering::Relaxed);
+        if turn & 1 == 1 {
+            return false;
+        }
+        if turn != self.turn {
+            self.turn = turn;
+            self.header_bytes = 0;
+            self.deadline = None;
+        }
+        true
+    }
+
+    /// A read while a header is awaited. The deadline runs from the connection's start, or for a
+    /// later request from its first byte; between requests the keep-alive timeout applies.
+    fn poll_header(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.answer.is_none() && self.header_bytes >= self.limits.max_size {
+            self.answer = Some(self.limits.too_large.clone());
+        }
+        if self.answer.is_none() {
+            let before = buf.filled().len();
+            if let Poll::Ready(result) = Pin::new(&mut self.inner).poll_read(cx, buf) {
+                self.header_bytes += buf.filled().len() - before;
+                return Poll::Ready(result);
+            }
+            if self.turn != 0 && self.header_bytes == 0 {
+                return Poll::Pending;
+            }
+            let timeout = self.limits.timeout;
+            let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            ready!(deadline.as_mut().poll(cx));
+            self.answer = Some(self.limits.too_slow.clone());
+        }
+        // A client that does not read its answer is not waited for.
+        let _: Poll<io::Result<()>> = self.poll_answer(cx);
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request header broke a limit")))
+    }
+
+    fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while let Some(answer) = self.answer.as_mut().filter(|answer| answer.has_remaining()) {
+            let n = ready!(Pin::new(&mut self.inner).poll_write(cx, answer))?;
+            if n == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            answer.advance(n);
+        }
+        Pin::new(&mut self.inner).poll_flush(cx)
+    }
+
+    /// Puts our answer in place of what Pingora would say to a request it could not read.
+    fn poll_replaced(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<usize>> {
+        if self.answer.is_none() {
+            self.answer = Some(self.limits.malformed.clone());
+        }
+        ready!(self.poll_answer(cx))?;
+        Poll::Ready(Ok(len))
+    }
+}
+
+impl std::fmt::Debug for Guarded {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Guarded").field("peer", &self.connection.peer).finish_non_exhaustive()
+    }
+}
+
+impl AsyncRead for Guarded {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.get_mut();
+        if !this.ahead.is_empty() {
+            let n = this.ahead.len().min(buf.remaining());
+            buf.put_slice(&this.ahead.split_to(n));
+            return Poll::Ready(Ok(()));
+        }
+        if this.reading_header() { this.poll_header(cx, buf) } else { Pin::new(&mut this.inner).poll_read(cx, buf) }
+    }
+}
+
+impl AsyncWrite for Guarded {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.reading_header() {
+            return this.poll_replaced(cx, buf.len());
+        }
+        Pin::new(&mut this.inner).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.get_mut();
+        if this.reading_header() {
+            return this.poll_replaced(cx, bufs.iter().map(|b| b.len()).sum());
+        }
+        Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().inner).poll_shutdown(cx)
+    }
+}
+
+#[async_trait]
+impl Shutdown for Guarded {
+    async fn shutdown(&mut self) {
+        self.inner.shutdown().await;
+    }
+}
+
+impl UniqueID for Guarded {
+    fn id(&self) -> UniqueIDType {
+        self.inner.id()
+    }
+}
+
+impl Ssl for Guarded {
+    fn get_ssl(&self) -> Option<&pingora::protocols::tls::TlsRef> {
+        self.inner.get_ssl()
+    }
+
+    fn get_ssl_digest(&self) -> Option<Arc<SslDigest>> {
+        self.inner.get_ssl_digest()
+    }
+
+    fn selected_alpn_proto(&self) -> Option<ALPN> {
+        self.inner.selected_alpn_proto()
+    }
+}
+
+impl GetTimingDigest for Guarded {
+    fn get_timing_digest(&self) -> Vec<Option<TimingDigest>> {
+        self.inner.get_timing_digest()
+    }
+}
+
+impl GetProxyDigest for Guarded {
+    fn get_proxy_digest(&self) -> Option<Arc<ProxyDigest>> {
+        Some(Arc::clone(&self.digest))
+    }
+}
+
+impl GetSocketDigest for Guarded {
+    fn get_socket_digest(&self) -> Option<Arc<SocketDigest>> {
+        self.inner.get_socket_digest()
+    }
+}
+
+/// Peeking is not offered: Pingora then takes the word of the service for the protocol, which
+/// [`Guarded::begins_http2`] has decided.
+impl Peek for Guarded {}

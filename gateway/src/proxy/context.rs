@@ -1,0 +1,101 @@
+//! One request from its first callback to its last.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::HeaderValue;
+use ws_cloud_plugin_sdk::{RequestState, Response, UpstreamChoice};
+
+use super::connection::Connection;
+use crate::pipeline::BodyBuffers;
+use crate::snapshot::CompiledRoute;
+use crate::telemetry::RequestGuard;
+use crate::upstream::{InFlight, Tried, Upstream};
+
+/// How the request is carried to the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Kind {
+    #[default]
+    Http,
+    Grpc,
+    WebSocket,
+    /// Not the data plane's: handed to the admin's own socket.
+    Internal,
+}
+
+/// One try at a node.
+#[derive(Debug)]
+pub(super) struct Attempt {
+    /// Index in the upstream of the context.
+    pub(super) node: usize,
+    pub(super) started: Instant,
+    pub(super) status: Option<u16>,
+    pub(super) time: Option<Duration>,
+}
+
+/// What is kept with a request.
+pub struct Context {
+    pub(super) started: Instant,
+    pub(super) in_flight: RequestGuard,
+    pub(super) kind: Kind,
+    pub(super) connection: Option<Arc<Connection>>,
+    /// Loaded once: the request sees one configuration from start to end.
+    pub(super) route: Option<Arc<CompiledRoute>>,
+    pub(super) upstream: Option<Arc<Upstream>>,
+    pub(super) state: Option<RequestState>,
+    pub(super) client_ip: Option<IpAddr>,
+    /// The client's X-Forwarded-For, for the log.
+    pub(super) client_xff: Option<HeaderValue>,
+    pub(super) path_was_normal: bool,
+    pub(super) tried: Tried,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) node_in_flight: Option<InFlight>,
+    pub(super) choice: Option<UpstreamChoice>,
+    pub(super) buffers: BodyBuffers,
+    pub(super) body_limit: u64,
+    pub(super) body_seen: u64,
+    /// What a plugin answers to a request body.
+    pub(super) plugin_answer: Option<Box<Response>>,
+    /// The status of an answer of our own.
+    pub(super) answered: Option<u16>,
+}
+
+impl Context {
+    pub(super) fn new(in_flight: RequestGuard) -> Self {
+        Self {
+            started: Instant::now(),
+            in_flight,
+            kind: Kind::Http,
+            connection: None,
+            route: None,
+            upstream: None,
+            state: None,
+            client_ip: None,
+            client_xff: None,
+            path_was_normal: true,
+            tried: Tried::default(),
+            attempts: Vec::new(),
+            node_in_flight: None,
+            choice: None,
+            buffers: BodyBuffers::default(),
+            body_limit: 0,
+            body_seen: 0,
+            plugin_answer: None,
+            answered: None,
+        }
+    }
+
+    /// Notes what the present try came to, once.
+    pub(super) fn attempt_ended(&mut self, status: Option<u16>) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|a| a.time.is_none()) {
+            attempt.status = status;
+            attempt.time = Some(attempt.started.elapsed());
+            if let Some(route) = &self.route
+                && let Some(metrics) = &route.service_metrics
+            {
+                metrics.tried(status.is_some());
+            }
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! Accepted connections: which protocol they speak, and their requests one after the other.
+//!
+//! Stands in for Pingora's own loop so that a connection is guarded before its first byte is read.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::protocols::http::ServerSession;
+use pingora::protocols::http::v2::server::default_h2_options;
+use pingora::protocols::{GetSocketDigest, Stream};
+use pingora::server::ShutdownWatch;
+use pingora_proxy::HttpProxy;
+
+use super::Proxy;
+use super::connection::{Connection, Guarded, HeaderLimits};
+use crate::telemetry::Metrics;
+
+/// Small DATA frames that may be waiting on a connection, in bytes of overhead. The default of the
+/// h2 crate ends legitimate gRPC streams of small messages (trap T16).
+const H2_DATA_FRAME_BUDGET: usize = 4 << 20;
+const H2_CONNECTION_WINDOW: u32 = 1 << 20;
+const H2_STREAM_WINDOW: u32 = 256 << 10;
+
+/// What the edge needs to know of the configuration.
+#[derive(Debug, Clone)]
+pub struct EdgeOptions {
+    /// Time for a request header.
+    pub header_timeout: Duration,
+    /// Largest request header.
+    pub max_header_size: usize,
+    /// Longest silence within a request body.
+    pub body_timeout: Duration,
+    /// Longest wait for a client to take bytes.
+    pub send_timeout: Duration,
+    /// How long an idle HTTP/1.1 connection is kept; whole seconds, 0 = not at all.
+    pub keepalive_timeout: Duration,
+    /// How long an idle HTTP/2 connection is kept.
+    pub h2_idle_timeout: Duration,
+    /// Most streams on an HTTP/2 connection.
+    pub h2_max_streams: u32,
+    /// The ports on which HTTP/2 by prior knowledge is spoken.
+    pub h2c_ports: HashSet<u16>,
+    /// The `Server` header.
+    pub server_header: String,
+}
+
+/// The application behind the data plane's listeners.
+pub struct Edge {
+    proxy: Arc<HttpProxy<Proxy>>,
+    limits: Arc<HeaderLimits>,
+    options: EdgeOptions,
+    metrics: Arc<Metrics>,
+}
+
+impl Edge {
+    /// An edge in front of this proxy.
+    pub fn new(mut proxy: HttpProxy<Proxy>, options: EdgeOptions, metrics: Arc<Metrics>) -> Self {
+        let mut server = HttpServerOptions::default();
+        // Only connections found to speak HTTP/2 are handed to Pingora's own loop.
+        server.h2c = true;
+        server.h2_idle_timeout = Some(options.h2_idle_timeout);
+        // So that it is our callback that refuses CONNECT, in our words.
+        server.allow_connect_method_proxying = true;
+        proxy.server_options = Some(server);
+
+        let mut h2 = default_h2_options();
+        h2.max_concurrent_streams(options.h2_max_streams);
+        h2.max_header_list_size(u32::try_from(options.max_header_size).unwrap_or(u32::MAX));
+        h2.initial_connection_window_size(H2_CONNECTION_WINDOW);
+        h2.initial_window_size(H2_STREAM_WINDOW);
+        h2.data_frame_budget(H2_DATA_FRAME_BUDGET);
+        proxy.h2_options = Some(h2);
+
+        let limits = HeaderLimits::new(options.header_timeout, options.max_header_size, &options.server_header);
+        Self { proxy: Arc::new(proxy), limits: Arc::new(limits), options, metrics }
+    }
+
+    fn session(&self, stream: Stream) -> ServerSession {
+        let mut session = ServerSession::new_http1(stream);
+        session.set_read_timeout(Some(self.options.body_timeout));
+        session.set_write_timeout(Some(self.options.send_timeout));
+        session
+    }
+
+    async fn http1(&self, stream: Guarded, connection: &Connection, shutdown: &ShutdownWatch) {
+        let mut session = self.session(Box::new(stream));
+        // Pingora reads 0 as forever; never that (trap T18).
+        let keepalive = self.options.keepalive_timeout.as_secs();
+        session.set_keepalive((keepalive > 0 && !*shutdown.borrow()).then_some(keepalive));
+        let mut result = self.proxy.process_new_http(session, shutdown).await;
+        while let Some((stream, settings)) = result.map(|reused| reused.consume()) {
+            connection.next_request();
+            let mut session = self.session(stream);
+            if let Some(settings) = settings {
+                settings.apply_to_session(&mut session);
+            }
+            result = self.proxy.process_new_http(session, shutdown).await;
+        }
+    }
+}
+
+#[async_trait]
+impl ServerApp for Edge {
+    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+        let _counted = self.metrics.begin_connection();
+        let digest = stream.get_socket_digest()?;
+        let peer = *digest.peer_addr()?.as_inet()?;
+        let local_port = digest.local_addr()?.as_inet()?.port();
+        let connection = Arc::new(Connection::new(peer));
+        let mut stream = Guarded::new(stream, Arc::clone(&connection), Arc::clone(&self.limits)).ok()?;
+        if self.options.h2c_ports.contains(&local_port) && stream.begins_http2().await.ok()? {
+            connection.header_complete();
+            ServerApp::process_new(&self.proxy, Box::new(stream), shutdown).await;
+        } else {
+            self.http1(stream, &connection, shutdown).await;
+        }
+        None
+    }
+
+    async fn cleanup(&self) {
+        ServerApp::cleanup(&*self.proxy).await;
+    }
+}

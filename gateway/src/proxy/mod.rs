@@ -1,0 +1,211 @@
+//! The data plane: Pingora's callbacks in the order they run, each naming what happens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{HeaderValue, Method};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+
+use crate::pipeline::Panicked;
+use crate::request::forwarded::TrustedProxies;
+use crate::request::path::PathRules;
+use crate::snapshot::Handle;
+use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
+
+mod admit;
+mod answer;
+mod body;
+mod connection;
+mod context;
+mod edge;
+mod head;
+mod node;
+mod record;
+mod upstream_request;
+
+pub use context::Context;
+pub use edge::{Edge, EdgeOptions};
+
+/// What the proxy needs to know of the configuration file.
+#[derive(Debug)]
+pub struct ProxyOptions {
+    /// How paths are read.
+    pub rules: PathRules,
+    /// Whose X-Forwarded-* is believed.
+    pub trusted_proxies: TrustedProxies,
+    /// Largest request body; 0 = no limit.
+    pub max_body_size: u64,
+    /// The `Server` header of every response.
+    pub server_header: HeaderValue,
+    /// How long a node that refuses connections is left out.
+    pub eject_time: Duration,
+    /// Where `/admin` and `/dashboard` go when they are answered here too.
+    pub internal: Option<Internal>,
+}
+
+/// The admin on the data ports, as an opaque peer.
+#[derive(Debug)]
+pub struct Internal {
+    /// Its own socket.
+    pub peer: HttpPeer,
+    /// Who may reach it.
+    pub allow: TrustedProxies,
+}
+
+/// The data plane.
+pub struct Proxy {
+    options: ProxyOptions,
+    snapshot: Arc<Handle>,
+    metrics: Arc<Metrics>,
+    access: Arc<AccessLog>,
+    draining: Arc<AtomicBool>,
+    /// Counters of requests without a route.
+    unrouted: Arc<RouteMetrics>,
+}
+
+impl Proxy {
+    /// A proxy that serves what the handle holds. While `draining`, responses close their
+    /// connections.
+    pub fn new(
+        options: ProxyOptions,
+        snapshot: Arc<Handle>,
+        metrics: Arc<Metrics>,
+        access: Arc<AccessLog>,
+        draining: Arc<AtomicBool>,
+    ) -> Self {
+        let unrouted = metrics.route("none", "");
+        Self { options, snapshot, metrics, access, draining, unrouted }
+    }
+
+    /// Counts and logs a plugin's panic, and makes the error that ends the request with 500.
+    fn panicked(&self, panic: &Panicked) -> Box<Error> {
+        self.metrics.plugin_panics(panic.plugin).fetch_add(1, Ordering::Relaxed);
+        log::error!("{panic}");
+        answer::error(answer::INTERNAL)
+    }
+}
+
+#[async_trait]
+impl ProxyHttp for Proxy {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(self.metrics.begin_request())
+    }
+
+    /// None: each module costs every request.
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+        if self.draining.load(Ordering::Relaxed) {
+            session.set_keepalive(None);
+        }
+        match self.admit(session, ctx).await? {
+            admit::Admission::Proxy => Ok(false),
+            admit::Admission::Refuse(refusal) => self.refuse(session, ctx, refusal).await.map(|()| true),
+            admit::Admission::Answer(response) => self.answer(session, ctx, *response).await.map(|()| true),
+        }
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+        self.next_peer(session, ctx)
+    }
+
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Context, error: Box<Error>) -> Box<Error> {
+        self.connect_failed(ctx, error)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.prepare(session, request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.request_body(ctx, body, end_of_stream)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.upstream_answered(session, ctx, response.status.as_u16())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        self.finish_head(ctx, response);
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        ctx: &mut Context,
+    ) -> pingora::Result<Option<Duration>> {
+        self.response_body(ctx, body, end_of_stream).map(|()| None)
+    }
+
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        self.exchange_failed(peer, session, ctx, error, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        let status = self.fail(session, ctx, error).await;
+        FailToProxy { error_code: status, can_reuse_downstream: false }
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        self.record(session, ctx, error);
+    }
+
+    /// The access log has every request, and [`Proxy::record`] tells the error log what matters.
+    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+        true
+    }
+
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+        true
+    }
+}
+
+/// Whether a method may be sent again when it is unknown what became of it: RFC 9110 section 9.2.2.
+fn is_repeatable(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+/// Whether it was the client who went away.
+fn is_clients(error: &Error) -> bool {
+    matches!(error.esource(), ErrorSource::Downstream) && !matches!(error.etype(), ErrorType::HTTPStatus(_))
+}

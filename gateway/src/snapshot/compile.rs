@@ -1,0 +1,421 @@
+//! Compiles changes into the next snapshot, reusing all that did not change.
+//!
+//! Every object is read by itself and kept as its last good version. An object that is broken
+//! never replaces a good one and never opens a door: a route that never was good keeps its place
+//! and answers 503, and a broken global plugin closes every route it would cover.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use ws_cloud_plugin_sdk::{Env, RouteInfo};
+
+use super::change::{Change, Publish, Rejected, Serving};
+use super::object::{Checker, ParsedPlugin, ParsedRoute, hosts};
+use super::services::{NodeIndex, ServiceDefaults, Upstreams};
+use super::{CompiledRoute, Handle, RouteState, ServiceIds, Slot, Snapshot};
+use crate::pipeline::{Instance, Pipeline};
+use crate::resource::{Invalid, Node, NodeOverlay, Protocol, Route, Service, Timeouts, key};
+use crate::router::{Entry, HostPattern, Pattern, Router};
+use crate::telemetry::Metrics;
+
+/// What the compiler needs beside the objects.
+pub struct CompileOptions {
+    /// Reads and checks objects.
+    pub checker: Arc<Checker>,
+    /// What applies to services that say nothing themselves.
+    pub services: ServiceDefaults,
+    /// Where routes get their counters.
+    pub metrics: Arc<Metrics>,
+    /// The environment of each plugin, by name, for when it goes live.
+    pub env: Box<dyn Fn(&'static str) -> Env + Send + Sync>,
+}
+
+/// An object as the store has it, and its last good version.
+struct Kept<T> {
+    revision: u64,
+    value: Bytes,
+    good: Option<(u64, Bytes, T)>,
+    /// Why the store's version is not the good one.
+    broken: Option<String>,
+}
+
+/// Makes snapshots and publishes them.
+pub struct Compiler {
+    options: CompileOptions,
+    handle: Arc<Handle>,
+    routes: BTreeMap<String, Kept<ParsedRoute>>,
+    nodes: BTreeMap<String, Kept<Node>>,
+    services: BTreeMap<String, Kept<Service>>,
+    plugins: BTreeMap<String, Kept<ParsedPlugin>>,
+    overlays: BTreeMap<String, Kept<NodeOverlay>>,
+    compiled: HashMap<String, Arc<CompiledRoute>>,
+    pipelines: HashMap<Vec<usize>, Weak<Pipeline>>,
+    node_index: NodeIndex,
+    ids: ServiceIds,
+    slots: Vec<Slot>,
+    upstreams: Upstreams,
+    restored: HashMap<String, Change>,
+    rejected: BTreeMap<String, Rejected>,
+}
+
+/// What a batch of changes makes necessary.
+#[derive(Default)]
+struct Dirty {
+    routes: bool,
+    plugins: bool,
+    services: BTreeSet<String>,
+}
+
+impl Compiler {
+    /// A compiler that publishes to this handle.
+    pub fn new(options: CompileOptions, handle: Arc<Handle>) -> Self {
+        let upstreams = Upstreams::new(options.services.clone());
+        Self {
+            options,
+            handle,
+            upstreams,
+            routes: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            services: BTreeMap::new(),
+            plugins: BTreeMap::new(),
+            overlays: BTreeMap::new(),
+            compiled: HashMap::new(),
+            pipelines: HashMap::new(),
+            node_index: NodeIndex::default(),
+            ids: ServiceIds::default(),
+            slots: Vec::new(),
+            restored: HashMap::new(),
+            rejected: BTreeMap::new(),
+        }
+    }
+
+    fn take(&mut self, change: Change, dirty: &mut Dirty) {
+        let restored = self.restored.remove(&change.key);
+        let full_key = change.key.clone();
+        if let Some(id) = full_key.strip_prefix(key::ROUTES) {
+            dirty.routes = true;
+            self.compiled.remove(id);
+            let checker = Arc::clone(&self.options.checker);
+            let broken = keep(&mut self.routes, id, change, restored, |_, value| checker.route(value));
+            self.note(&full_key, broken, |c| match c.routes.get(id) {
+                Some(Kept { good: Some(_), .. }) => Serving::LastGood,
+                Some(kept) if c.place(&kept.value).is_some() => Serving::Unavailable,
+                _ => Serving::LeftOut,
+            });
+        } else if let Some(id) = full_key.strip_prefix(key::NODES) {
+            self.take_node(id, change, restored, dirty);
+        } else if let Some(name) = full_key.strip_prefix(key::SERVICES) {
+            dirty.services.insert(name.to_owned());
+            let broken = keep(&mut self.services, name, change, restored, |_, value| Service::parse(value));
+            self.note(&full_key, broken, |c| last_good_or(&c.services, name, Serving::Unavailable));
+        } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
+            dirty.plugins = true;
+            let checker = Arc::clone(&self.options.checker);
+            let broken = keep(&mut self.plugins, name, change, restored, |name, value| checker.global_plugin(name, value));
+            self.note(&full_key, broken, |c| last_good_or(&c.plugins, name, Serving::Unavailable));
+        } else if let Some(id) = full_key.strip_prefix(key::OVERLAYS) {
+            dirty.services.extend(key::service_of_node(id).map(str::to_owned));
+            let broken = keep(&mut self.overlays, id, change, restored, |_, value| NodeOverlay::parse(value));
+            self.note(&full_key, broken, |c| last_good_or(&c.overlays, id, Serving::LeftOut));
+        }
+    }
+
+    fn take_node(&mut self, id: &str, change: Change, restored: Option<Change>, dirty: &mut Dirty) {
+        let full_key = change.key.clone();
+        let checker = Arc::clone(&self.options.checker);
+        let broken = keep(&mut self.nodes, id, change, restored, |id, value| checker.node(id, value));
+        // The checker holds the service of key and value together, so the key says where it belongs.
+        if let Some(service) = key::service_of_node(id) {
+            match self.nodes.get(id) {
+                Some(Kept { good: Some(_), .. }) => self.node_index.insert(service, id),
+                _ => self.node_index.remove(service, id),
+            }
+            dirty.services.insert(service.to_owned());
+        }
+        self.note(&full_key, broken, |c| last_good_or(&c.nodes, id, Serving::LeftOut));
+    }
+
+    /// Keeps the account of rejected objects, and tells the log of new ones.
+    fn note(&mut self, full_key: &str, broken: Option<(u64, String)>, serving: impl FnOnce(&Self) -> Serving) {
+        let Some((revision, reason)) = broken else {
+            self.rejected.remove(full_key);
+            return;
+        };
+        let serving = serving(self);
+        let known = self.rejected.get(full_key);
+        if known.is_none_or(|known| known.reason != reason) {
+            let place = match serving {
+                Serving::LastGood => "its last good version stays live",
+                Serving::Unavailable => "requests it covers are answered 503",
+                Serving::LeftOut => "it is left out",
+            };
+            log::warn!("rejected {full_key}: {reason}; {place}");
+        }
+        self.rejected.insert(full_key.to_owned(), Rejected { key: full_key.to_owned(), revision, reason, serving });
+    }
+
+    /// Where a broken route would have stood.
+    fn place(&self, value: &[u8]) -> Option<(Pattern, Vec<HostPattern>)> {
+        let (prefix, names) = Route::place(value)?;
+        let pattern = self.options.checker.pattern(&prefix).ok()?;
+        Some((pattern, hosts(&names).unwrap_or_default()))
+    }
+
+    fn publish(&mut self, revision: u64, mut dirty: Dirty) {
+        let before = self.handle.load_full();
+        let new_pipelines = dirty.plugins || dirty.routes;
+        if dirty.plugins {
+            self.compiled.clear();
+            dirty.routes = true;
+        }
+        let router = if dirty.routes { self.router() } else { Arc::clone(&before.router) };
+        for service in std::mem::take(&mut dirty.services) {
+            self.rebuild_service(&service);
+        }
+        self.slots.resize(self.ids.names.len(), Slot::Empty);
+        let snapshot = Arc::new(Snapshot {
+            revision,
+            rejected: self.rejected.values().cloned().collect(),
+            router,
+            services: self.slots.clone().into(),
+            routes: self.compiled.len(),
+        });
+        let old = self.handle.publish(snapshot);
+        if new_pipelines {
+            self.start_plugins();
+        }
+        // The last request on it may end later and pay for a route or two, never for the table.
+        drop((before, old));
+    }
+
+    fn router(&mut self) -> Arc<Router<Arc<CompiledRoute>>> {
+        let globals: Vec<Arc<Instance>> =
+            self.plugins.values().filter_map(|kept| kept.good.as_ref()?.2.0.clone()).collect();
+        let closed = self.plugins.values().any(|kept| kept.good.is_none());
+        let mut entries = Vec::with_capacity(self.routes.len());
+        let routes = std::mem::take(&mut self.routes);
+        for (id, kept) in &routes {
+            if let Some(entry) = self.entry(id, kept, &globals, closed) {
+                entries.push(entry);
+            } else {
+                self.compiled.remove(id);
+            }
+        }
+        self.routes = routes;
+        self.pipelines.retain(|_, pipeline| pipeline.strong_count() > 0);
+        Arc::new(Router::build(entries))
+    }
+
+    fn entry(
+        &mut self,
+        id: &str,
+        kept: &Kept<ParsedRoute>,
+        globals: &[Arc<Instance>],
+        closed: bool,
+    ) -> Option<Entry<Arc<CompiledRoute>>> {
+        let Some((_, _, parsed)) = &kept.good else {
+            let (pattern, hosts) = self.place(&kept.value)?;
+            let target = self.compile(id, |c| c.broken_route(id, &pattern));
+            return Some(entry(pattern, hosts, id, target));
+        };
+        if !parsed.route.enabled {
+            return None;
+        }
+        let target = self.compile(id, |c| c.live_route(id, parsed, globals, closed));
+        Some(Entry {
+            methods: parsed.route.methods.clone(),
+            headers: parsed.headers.clone(),
+            query: parsed.query.clone(),
+            priority: parsed.route.priority,
+            ..entry(parsed.pattern.clone(), parsed.hosts.clone(), id, target)
+        })
+    }
+
+    fn compile(&mut self, id: &str, compile: impl FnOnce(&mut Self) -> CompiledRoute) -> Arc<CompiledRoute> {
+        if let Some(route) = self.compiled.get(id) {
+            return Arc::clone(route);
+        }
+        let route = Arc::new(compile(self));
+        self.compiled.insert(id.to_owned(), Arc::clone(&route));
+        route
+    }
+
+    fn live_route(&mut self, id: &str, parsed: &ParsedRoute, globals: &[Arc<Instance>], closed: bool) -> CompiledRoute {
+        let route = &parsed.route;
+        let service = (!route.service_name.is_empty()).then(|| self.ids.of(&route.service_name));
+        CompiledRoute {
+            info: Arc::new(RouteInfo {
+                key: id.to_owned(),
+                prefix: route.prefix.clone(),
+                service: route.service_name.clone(),
+                protocol: match route.protocol {
+                    Protocol::Http => ws_cloud_plugin_sdk::Protocol::Http,
+                    Protocol::Grpc => ws_cloud_plugin_sdk::Protocol::Grpc,
+                },
+            }),
+            protocol: route.protocol,
+            pipeline: self.pipeline(parsed.plugins.iter().chain(globals)),
+            timeouts: route.timeouts,
+            max_body_size: route.max_body_size,
+            metrics: self.options.metrics.route(id, &route.service_name),
+            service_metrics: service.map(|_| self.options.metrics.service(&route.service_name)),
+            service,
+            state: if closed { RouteState::Broken } else { RouteState::Live },
+        }
+    }
+
+    fn broken_route(&mut self, id: &str, pattern: &Pattern) -> CompiledRoute {
+        CompiledRoute {
+            info: Arc::new(RouteInfo { key: id.to_owned(), prefix: pattern.to_string(), ..RouteInfo::default() }),
+            protocol: Protocol::Http,
+            pipeline: Arc::default(),
+            timeouts: Timeouts::default(),
+            max_body_size: None,
+            metrics: self.options.metrics.route(id, ""),
+            service_metrics: None,
+            service: None,
+            state: RouteState::Broken,
+        }
+    }
+
+    /// The pipeline of these instances: routes with the same plugins and settings share one.
+    fn pipeline<'a>(&mut self, instances: impl Iterator<Item = &'a Arc<Instance>> + Clone) -> Arc<Pipeline> {
+        let id: Vec<usize> = instances.clone().map(|i| Arc::as_ptr(i).addr()).collect();
+        if let Some(pipeline) = self.pipelines.get(&id).and_then(Weak::upgrade) {
+            return pipeline;
+        }
+        let pipeline = Arc::new(Pipeline::new(instances.cloned()));
+        self.pipelines.insert(id, Arc::downgrade(&pipeline));
+        pipeline
+    }
+
+    fn rebuild_service(&mut self, name: &str) {
+        let id = self.ids.of(name);
+        self.slots.resize(self.ids.names.len(), Slot::Empty);
+        let name = Arc::clone(&self.ids.names[id.0 as usize]);
+        let declared = self.services.get(&*name);
+        self.slots[id.0 as usize] = match declared {
+            Some(Kept { good: None, .. }) => Slot::Broken,
+            _ => {
+                let plain = Service::default();
+                let service = declared.and_then(|kept| kept.good.as_ref()).map_or(&plain, |(_, _, s)| s);
+                let nodes = self.node_index.nodes(&name).filter_map(|id| {
+                    let node = &self.nodes.get(id)?.good.as_ref()?.2;
+                    Some((node, self.overlays.get(id).and_then(|kept| kept.good.as_ref()).map(|(_, _, o)| o)))
+                });
+                self.upstreams.build(&name, service, nodes).map_or(Slot::Empty, Slot::Ready)
+            }
+        };
+    }
+
+    fn start_plugins(&self) {
+        let mut started = HashSet::new();
+        for route in self.compiled.values() {
+            if started.insert(Arc::as_ptr(&route.pipeline)) {
+                for instance in route.pipeline.instances() {
+                    instance.start(&*self.options.env);
+                }
+            }
+        }
+    }
+
+    fn keys(&self) -> Vec<String> {
+        let of = |family: &str, ids: Vec<&String>| ids.into_iter().map(|id| format!("{family}{id}")).collect::<Vec<_>>();
+        let mut keys = of(key::ROUTES, self.routes.keys().collect());
+        keys.extend(of(key::NODES, self.nodes.keys().collect()));
+        keys.extend(of(key::SERVICES, self.services.keys().collect()));
+        keys.extend(of(key::PLUGINS, self.plugins.keys().collect()));
+        keys.extend(of(key::OVERLAYS, self.overlays.keys().collect()));
+        keys
+    }
+}
+
+impl Publish for Compiler {
+    fn replace(&mut self, revision: u64, entries: Vec<Change>) {
+        let present: HashSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+        let gone = self.keys().into_iter().filter(|key| !present.contains(key.as_str()));
+        let gone: Vec<Change> = gone.map(|key| Change { key, value: None, revision }).collect();
+        self.apply(revision, gone.into_iter().chain(entries).collect());
+        // Kept for the first full state only.
+        self.restored.clear();
+    }
+
+    fn apply(&mut self, revision: u64, changes: Vec<Change>) {
+        let mut dirty = Dirty::default();
+        for change in changes {
+            self.take(change, &mut dirty);
+        }
+        self.publish(revision, dirty);
+    }
+
+    fn last_good(&self) -> Vec<Change> {
+        fn of<T>(family: &str, objects: &BTreeMap<String, Kept<T>>, out: &mut Vec<Change>) {
+            out.extend(objects.iter().filter(|(_, kept)| kept.broken.is_some()).filter_map(|(id, kept)| {
+                let (revision, value, _) = kept.good.as_ref()?;
+                Some(Change { key: format!("{family}{id}"), value: Some(value.clone()), revision: *revision })
+            }));
+        }
+        let mut out = Vec::new();
+        of(key::ROUTES, &self.routes, &mut out);
+        of(key::NODES, &self.nodes, &mut out);
+        of(key::SERVICES, &self.services, &mut out);
+        of(key::PLUGINS, &self.plugins, &mut out);
+        of(key::OVERLAYS, &self.overlays, &mut out);
+        out
+    }
+
+    fn restore_last_good(&mut self, versions: Vec<Change>) {
+        self.restored = versions.into_iter().map(|change| (change.key.clone(), change)).collect();
+    }
+}
+
+fn entry(pattern: Pattern, hosts: Vec<HostPattern>, id: &str, target: Arc<CompiledRoute>) -> Entry<Arc<CompiledRoute>> {
+    Entry {
+        pattern,
+        hosts,
+        methods: Vec::new(),
+        headers: Vec::new(),
+        query: Vec::new(),
+        priority: 0,
+        key: id.to_owned(),
+        target,
+    }
+}
+
+fn last_good_or<T>(objects: &BTreeMap<String, Kept<T>>, id: &str, otherwise: Serving) -> Serving {
+    if objects.get(id).is_some_and(|kept| kept.good.is_some()) { Serving::LastGood } else { otherwise }
+}
+
+/// Takes a change into a family. Returns the revision and the reason when the object is broken.
+fn keep<T>(
+    objects: &mut BTreeMap<String, Kept<T>>,
+    id: &str,
+    change: Change,
+    restored: Option<Change>,
+    parse: impl Fn(&str, &[u8]) -> Result<T, Invalid>,
+) -> Option<(u64, String)> {
+    let Some(value) = change.value else {
+        objects.remove(id);
+        return None;
+    };
+    match parse(id, &value) {
+        Ok(parsed) => {
+            let good = Some((change.revision, value.clone(), parsed));
+            objects.insert(id.to_owned(), Kept { revision: change.revision, value, good, broken: None });
+            None
+        }
+        Err(invalid) => {
+            let before = objects.remove(id).and_then(|kept| kept.good);
+            let good = before.or_else(|| {
+                let Change { value: Some(value), revision, .. } = restored? else { return None };
+                let parsed = parse(id, &value).ok()?;
+                Some((revision, value, parsed))
+            });
+            let reason = invalid.to_string();
+            let broken = Some(reason.clone());
+            objects.insert(id.to_owned(), Kept { revision: change.revision, value, good, broken });
+            Some((change.revision, reason))
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! One object of the store read and checked by itself: the step that the Admin API's dry run and
+//! the compiler share, so that what one accepts the other does.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use ipnet::IpNet;
+use serde_json::Value;
+
+use crate::pipeline::{Instance, Registry};
+use crate::request::path::PathRules;
+use crate::resource::{GlobalPlugin, Invalid, Node, NodeOverlay, PredicateTest, Route, Service, key};
+use crate::router::{HostPattern, Pattern, Predicate, Test};
+
+/// A route with all of it that needs no other object compiled.
+#[derive(Debug)]
+pub(super) struct ParsedRoute {
+    pub(super) route: Route,
+    pub(super) pattern: Pattern,
+    pub(super) hosts: Vec<HostPattern>,
+    pub(super) headers: Vec<Predicate>,
+    pub(super) query: Vec<Predicate>,
+    pub(super) plugins: Vec<Arc<Instance>>,
+}
+
+/// A global plugin with its instance; none when it is off.
+#[derive(Debug)]
+pub(super) struct ParsedPlugin(pub(super) Option<Arc<Instance>>);
+
+/// Reads and checks objects. Cheap to share; holds no object.
+#[derive(Debug)]
+pub struct Checker {
+    registry: Registry,
+    rules: PathRules,
+    deny: Vec<IpNet>,
+    own: Vec<SocketAddr>,
+    instances: Mutex<HashMap<(String, String), Weak<Instance>>>,
+}
+
+impl Checker {
+    /// A checker for these plugins and rules. No node may be in `deny` or at one of the gateway's
+    /// `own` addresses (admin and status: a route to them would be a way around their guards).
+    pub fn new(registry: Registry, rules: PathRules, deny: Vec<IpNet>, own: Vec<SocketAddr>) -> Self {
+        Self { registry, rules, deny, own, instances: Mutex::default() }
+    }
+
+    /// The plugins routes may name.
+    pub fn registry(&self) -> &Registry {
+        &self.registry
+    }
+
+    /// Whether an object would be accepted under a key (without the data prefix).
+    ///
+    /// # Errors
+    /// What is wrong with it, and where.
+    pub fn check(&self, full_key: &str, value: &[u8]) -> Result<(), Invalid> {
+        if full_key.starts_with(key::ROUTES) {
+            self.route(value).map(|_| ())
+        } else if let Some(id) = full_key.strip_prefix(key::NODES) {
+            self.node(id, value).map(|_| ())
+        } else if full_key.starts_with(key::SERVICES) {
+            Service::parse(value).map(|_| ())
+        } else if full_key.starts_with(key::OVERLAYS) {
+            NodeOverlay::parse(value).map(|_| ())
+        } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
+            self.global_plugin(name, value).map(|_| ())
+        } else {
+            Err(Invalid::at("", format!("\"{full_key}\" is no key of the configuration")))
+        }
+    }
+
+    pub(super) fn route(&self, value: &[u8]) -> Result<ParsedRoute, Invalid> {
+        let route = Route::parse(value)?;
+        let pattern = self.pattern(&route.prefix)?;
+        let hosts = hosts(&route.hosts)?;
+        let headers = predicates("headers", &route.headers)?;
+        let query = predicates("query", &route.query)?;
+        let mut plugins = Vec::new();
+        for name in route.plugins.iter().map(|n| n.trim()) {
+            if !self.registry.is_inert(name) && !name.is_empty() {
+                plugins.push(self.instance(name, self.registry.settings(name, &route.props))?);
+            }
+        }
+        Ok(ParsedRoute { route, pattern, hosts, headers, query, plugins })
+    }
+
+    pub(super) fn pattern(&self, prefix: &str) -> Result<Pattern, Invalid> {
+        Pattern::parse(prefix, &self.rules).map_err(|e| Invalid::at("prefix", e))
+    }
+
+    pub(super) fn node(&self, id: &str, value: &[u8]) -> Result<Node, Invalid> {
+        let node = Node::parse(value)?;
+        let named = key::service_of_node(id);
+        if named != Some(node.service_name.as_str()) {
+            return Err(Invalid::at(
+                "service_name",
+                format!("\"{}\" is not the service of the key, which is \"{}\"", node.service_name, named.unwrap_or(id)),
+            ));
+        }
+        let ip = node.upstream.ip().to_canonical();
+        if let Some(network) = self.deny.iter().find(|n| n.contains(&ip)) {
+            return Err(Invalid::at("upstream", format!("{} is in {network}, which upstream.deny rules out", node.upstream)));
+        }
+        let is_own = |own: &SocketAddr| {
+            own.port() == node.upstream.port() && (own.ip() == ip || (own.ip().is_unspecified() && ip.is_loopback()))
+        };
+        if self.own.iter().any(is_own) {
+            return Err(Invalid::at("upstream", format!("{} is the gateway's own admin or status address", node.upstream)));
+        }
+        Ok(node)
+    }
+
+    pub(super) fn global_plugin(&self, name: &str, value: &[u8]) -> Result<ParsedPlugin, Invalid> {
+        let plugin = GlobalPlugin::parse(value)?;
+        if !plugin.enabled || self.registry.is_inert(name) {
+            return Ok(ParsedPlugin(None));
+        }
+        self.instance(name, Value::Object(plugin.config)).map(|instance| ParsedPlugin(Some(instance))).map_err(|mut e| {
+            e.path = e.path.replacen(&format!("props.{name}"), "config", 1);
+            e
+        })
+    }
+
+    /// The instance of a plugin with these settings: the one that is in use already, or a new one.
+    fn instance(&self, name: &str, settings: Value) -> Result<Arc<Instance>, Invalid> {
+        let id = (name.to_owned(), settings.to_string());
+        let mut instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(instance) = instances.get(&id).and_then(Weak::upgrade) {
+            return Ok(instance);
+        }
+        let instance = self.registry.build(name, settings)?;
+        if instances.len() >= 64 && instances.len().is_power_of_two() {
+            instances.retain(|_, instance| instance.strong_count() > 0);
+        }
+        instances.insert(id, Arc::downgrade(&instance));
+        Ok(instance)
+    }
+}
+
+pub(super) fn hosts(hosts: &[String]) -> Result<Vec<HostPattern>, Invalid> {
+    let parse = |(i, host): (usize, &String)| HostPattern::parse(host).map_err(|e| Invalid::at(format!("hosts[{i}]"), e));
+    hosts.iter().enumerate().map(parse).collect()
+}
+
+/// Longest regular expression in a predicate, and the memory one may take compiled.
+const MAX_REGEX: usize = 1024;
+const MAX_REGEX_MEMORY: usize = 1 << 20;
+
+fn predicates(field: &str, predicates: &[crate::resource::Predicate]) -> Result<Vec<Predicate>, Invalid> {
+    let compile = |predicate: &crate::resource::Predicate| {
+        let at = |reason: String| Invalid::at(format!("{field}.{}", predicate.name), reason);
+        if field == "headers" && http::HeaderName::from_bytes(predicate.name.as_bytes()).is_err() {
+            return Err(at("is not a header name".into()));
+        }
+        let test = match &predicate.test {
+            PredicateTest::Present(true) => Test::Present,
+            PredicateTest::Present(false) => Test::Absent,
+            PredicateTest::Exact(text) => Test::Exact(text.clone()),
+            PredicateTest::Prefix(text) => Test::Prefix(text.clone()),
+            PredicateTest::Regex(regex) if regex.len() > MAX_REGEX => {
+                return Err(at(format!("a regular expression has at most {MAX_REGEX} bytes")));
+            }
+            PredicateTest::Regex(regex) => Test::Regex(
+                regex::RegexBuilder::new(regex)
+                    .size_limit(MAX_REGEX_MEMORY)
+                    .dfa_size_limit(MAX_REGEX_MEMORY)
+                    .build()
+                    .map_err(|e| at(e.to_string()))?,
+            ),
+        };
+        Ok(Predicate { name: predicate.name.clone(), test })
+    };
+    predicates.iter().map(compile).collect()
+}

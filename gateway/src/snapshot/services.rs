@@ -1,0 +1,108 @@
+//! Builds the upstreams of services from their nodes, overlays and settings.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Weak};
+
+use crate::resource::{Node, NodeOverlay, Service, Timeouts};
+use crate::upstream::{Node as UpstreamNode, NodeState, PeerOptions, Peers, Upstream};
+
+/// What applies to services that say nothing themselves.
+#[derive(Debug, Clone)]
+pub struct ServiceDefaults {
+    /// How peers are made.
+    pub peer: PeerOptions,
+    /// Most nodes tried for one request.
+    pub max_tries: u32,
+}
+
+/// What is remembered of a service over rebuilds.
+#[derive(Debug, Default)]
+struct Memory {
+    cursor: Arc<AtomicUsize>,
+    states: HashMap<SocketAddr, Weak<NodeState>>,
+}
+
+/// Builds upstreams, and keeps node states and the round's position over rebuilds.
+#[derive(Debug)]
+pub(super) struct Upstreams {
+    defaults: ServiceDefaults,
+    memory: HashMap<Arc<str>, Memory>,
+}
+
+impl Upstreams {
+    pub(super) fn new(defaults: ServiceDefaults) -> Self {
+        Self { defaults, memory: HashMap::new() }
+    }
+
+    /// The upstream of a service; `None` when no node takes requests. Of two nodes with the same
+    /// address the one with the smaller key counts.
+    pub(super) fn build<'a>(
+        &mut self,
+        name: &Arc<str>,
+        service: &Service,
+        nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
+    ) -> Option<Arc<Upstream>> {
+        let options = self.peer_options(service.timeouts);
+        let memory = self.memory.entry(Arc::clone(name)).or_default();
+        let plain = NodeOverlay::default();
+        let mut seen = BTreeSet::new();
+        let mut built = Vec::new();
+        for (node, overlay) in nodes {
+            let weight = overlay.unwrap_or(&plain).effective_weight(node);
+            if weight == 0 || !seen.insert(node.upstream) {
+                continue;
+            }
+            let known = memory.states.get(&node.upstream).and_then(Weak::upgrade);
+            let state = known.unwrap_or_default();
+            built.push(UpstreamNode {
+                address: node.upstream,
+                label: node.upstream.to_string().into(),
+                weight,
+                state,
+                peers: Peers::new(node.upstream, &options),
+            });
+        }
+        if built.is_empty() {
+            self.memory.remove(name);
+            return None;
+        }
+        memory.states = built.iter().map(|n| (n.address, Arc::downgrade(&n.state))).collect();
+        let tries = service.max_tries.unwrap_or(self.defaults.max_tries);
+        Some(Arc::new(Upstream::new(Arc::clone(name), built, tries as usize, Arc::clone(&memory.cursor))))
+    }
+
+    fn peer_options(&self, timeouts: Timeouts) -> PeerOptions {
+        let defaults = &self.defaults.peer;
+        PeerOptions {
+            connect: timeouts.connect.unwrap_or(defaults.connect),
+            read: timeouts.read.unwrap_or(defaults.read),
+            send: timeouts.send.unwrap_or(defaults.send),
+            ..defaults.clone()
+        }
+    }
+}
+
+/// The keys of the nodes of each service.
+#[derive(Debug, Default)]
+pub(super) struct NodeIndex(BTreeMap<String, BTreeSet<String>>);
+
+impl NodeIndex {
+    pub(super) fn insert(&mut self, service: &str, node: &str) {
+        self.0.entry(service.to_owned()).or_default().insert(node.to_owned());
+    }
+
+    pub(super) fn remove(&mut self, service: &str, node: &str) {
+        if let Some(nodes) = self.0.get_mut(service) {
+            nodes.remove(node);
+            if nodes.is_empty() {
+                self.0.remove(service);
+            }
+        }
+    }
+
+    pub(super) fn nodes(&self, service: &str) -> impl Iterator<Item = &String> {
+        self.0.get(service).into_iter().flatten()
+    }
+}

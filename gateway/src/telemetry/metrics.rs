@@ -1,0 +1,284 @@
+//! The gateway's own figures.
+//!
+//! Handles are given out when the configuration is compiled and kept in what is compiled. A request
+//! costs five relaxed additions: two when it begins and ends, to counters of its own thread, and
+//! three to its route's. Reading for a scrape takes no lock that a request takes: there are none.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::histogram::AtomicHistogram;
+use super::labels::Family;
+use super::scrape;
+use super::sink::thread_number;
+
+/// The `Content-Type` of what [`Metrics::encode`] writes.
+pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// The labels of [`RouteMetrics::requests`].
+pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
+
+/// Says of each node whether it is up, as `(service, node, up)`.
+pub(super) type Nodes = dyn Fn(&mut dyn FnMut(&str, &str, bool)) + Send + Sync;
+
+/// All figures of one gateway.
+pub struct Metrics {
+    /// Budget of series for each name with labels.
+    pub(super) max_labels: usize,
+    pub(super) routes: Family<2, RouteMetrics>,
+    pub(super) services: Family<1, ServiceMetrics>,
+    pub(super) plugin_panics: Family<1, AtomicU64>,
+    pub(super) plugin_events: Family<2, AtomicU64>,
+    pub(super) nodes: OnceLock<Box<Nodes>>,
+    pub(super) drops: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
+    /// The configuration's state; control writes it.
+    pub config: ConfigMetrics,
+    requests: Stripes,
+    connections: Stripes,
+}
+
+impl Metrics {
+    /// No figures yet. Each name has at most `max_labels` series, and one for the rest.
+    pub fn new(max_labels: usize) -> Arc<Self> {
+        Arc::new(Self {
+            max_labels,
+            routes: Family::new(max_labels),
+            services: Family::new(max_labels),
+            plugin_panics: Family::new(max_labels),
+            plugin_events: Family::new(max_labels),
+            nodes: OnceLock::new(),
+            drops: Mutex::default(),
+            config: ConfigMetrics::default(),
+            requests: Stripes::default(),
+            connections: Stripes::default(),
+        })
+    }
+
+    /// The figures of a route. For compile: locks and allocates.
+    pub fn route(&self, route: &str, service: &str) -> Arc<RouteMetrics> {
+        self.routes.get([route, service])
+    }
+
+    /// The figures of a service. For compile: locks and allocates.
+    pub fn service(&self, service: &str) -> Arc<ServiceMetrics> {
+        self.services.get([service])
+    }
+
+    /// The counter of a plugin's panics. For compile: locks and allocates.
+    pub fn plugin_panics(&self, plugin: &str) -> Arc<AtomicU64> {
+        self.plugin_panics.get([plugin])
+    }
+
+    /// A counter of a plugin's own. For compile: locks and allocates.
+    pub fn plugin_event(&self, plugin: &str, event: &str) -> Arc<AtomicU64> {
+        self.plugin_events.get([plugin, event])
+    }
+
+    /// Where to learn which nodes are up, at each scrape. The first source given is kept.
+    pub fn set_nodes(&self, nodes: impl Fn(&mut dyn FnMut(&str, &str, bool)) + Send + Sync + 'static) {
+        let _kept = self.nodes.set(Box::new(nodes));
+    }
+
+    /// Shows a counter of lost log lines, as `gateway_<log>_dropped_total`.
+    pub fn watch_drops(&self, log: &'static str, drops: Arc<AtomicU64>) {
+        self.drops.lock().unwrap_or_else(PoisonError::into_inner).push((log, drops));
+    }
+
+    /// Counts a request, and has it in flight until the guard is dropped.
+    pub fn begin_request(self: &Arc<Self>) -> RequestGuard {
+        self.requests.begin();
+        RequestGuard(Arc::clone(self))
+    }
+
+    /// Counts a connection, and has it active until the guard is dropped.
+    pub fn begin_connection(self: &Arc<Self>) -> ConnectionGuard {
+        self.connections.begin();
+        ConnectionGuard(Arc::clone(self))
+    }
+
+    /// Requests begun so far.
+    pub fn requests_total(&self) -> u64 {
+        self.requests.read().0
+    }
+
+    /// Requests in flight.
+    pub fn in_flight(&self) -> u64 {
+        self.requests.read().1
+    }
+
+    /// Connections accepted so far.
+    pub fn connections_accepted(&self) -> u64 {
+        self.connections.read().0
+    }
+
+    /// Connections that are open.
+    pub fn connections_active(&self) -> u64 {
+        self.connections.read().1
+    }
+
+    /// Appends all figures in the OpenMetrics text format, which Prometheus reads.
+    pub fn encode(self: &Arc<Self>, out: &mut String) -> fmt::Result {
+        scrape::encode(self, out)
+    }
+
+    /// The old gateway's `/nginx_status`, byte for byte as nginx's stub_status writes it.
+    pub fn nginx_status(&self) -> String {
+        let (accepted, active) = self.connections.read();
+        let (requests, writing) = self.requests.read();
+        // A connection without a request waits for one; a request in flight counts as being written.
+        // Several streams of HTTP/2 share a connection, so there may be more of them.
+        let waiting = active.saturating_sub(writing);
+        format!(
+            "Active connections: {active} \nserver accepts handled requests\n {accepted} {accepted} {requests} \n\
+             Reading: 0 Writing: {writing} Waiting: {waiting} \n"
+        )
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").field("max_labels", &self.max_labels).finish_non_exhaustive()
+    }
+}
+
+/// The figures of one route.
+#[derive(Debug, Default)]
+// On cache lines of its own: two busy routes must not slow each other down.
+#[repr(align(64))]
+pub struct RouteMetrics {
+    /// Requests by class of the status: 1xx to 5xx, and those without a usual status.
+    pub requests: [AtomicU64; 6],
+    /// Time from the request's first byte to the end of the response.
+    pub latency: AtomicHistogram,
+}
+
+impl RouteMetrics {
+    /// Counts one finished request.
+    pub fn observe(&self, status: Option<u16>, duration: Duration) {
+        let class = match status {
+            Some(status @ 100..600) => usize::from(status / 100 - 1),
+            _ => CLASSES.len() - 1,
+        };
+        self.requests[class].fetch_add(1, Ordering::Relaxed);
+        self.latency.observe(duration);
+    }
+}
+
+/// The figures of one service.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+pub struct ServiceMetrics {
+    /// Attempts at a node, the first of each request included.
+    pub tries: AtomicU64,
+    /// Attempts that ended without a response.
+    pub failures: AtomicU64,
+}
+
+impl ServiceMetrics {
+    /// Counts one attempt at a node.
+    pub fn tried(&self, answered: bool) {
+        self.tries.fetch_add(1, Ordering::Relaxed);
+        if !answered {
+            self.failures.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How far the configuration is.
+#[derive(Debug)]
+pub struct ConfigMetrics {
+    /// The store's newest revision of the configuration.
+    pub stored_revision: AtomicU64,
+    /// The revision requests see.
+    pub applied_revision: AtomicU64,
+    /// Objects in the store that are not live as stored.
+    pub rejected_objects: AtomicU64,
+    disconnected_since: Mutex<Option<Instant>>,
+}
+
+impl Default for ConfigMetrics {
+    /// Not connected yet.
+    fn default() -> Self {
+        Self {
+            stored_revision: AtomicU64::new(0),
+            applied_revision: AtomicU64::new(0),
+            rejected_objects: AtomicU64::new(0),
+            disconnected_since: Mutex::new(Some(Instant::now())),
+        }
+    }
+}
+
+impl ConfigMetrics {
+    /// Notes whether the store is connected; the configuration is stale since it last was.
+    pub fn set_connected(&self, connected: bool) {
+        let mut since = self.disconnected_since.lock().unwrap_or_else(PoisonError::into_inner);
+        *since = if connected { None } else { Some(since.unwrap_or_else(Instant::now)) };
+    }
+
+    /// Time since the store was last connected; `None` while it is.
+    pub fn stale(&self) -> Option<Duration> {
+        self.disconnected_since.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+#[must_use = "the request ends when this is dropped"]
+pub struct RequestGuard(Arc<Metrics>);
+
+impl Drop for RequestGuard {
+    fn drop(&mut self) {
+        self.0.requests.end();
+    }
+}
+
+/// An open connection.
+#[derive(Debug)]
+#[must_use = "the connection ends when this is dropped"]
+pub struct ConnectionGuard(Arc<Metrics>);
+
+impl Drop for ConnectionGuard {
+    fn drop(&mut self) {
+        self.0.connections.end();
+    }
+}
+
+/// Counts what begins and ends, in a cache line for each thread.
+#[derive(Debug, Default)]
+struct Stripes([Stripe; 16]);
+
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct Stripe {
+    begun: AtomicU64,
+    ended: AtomicU64,
+}
+
+impl Stripes {
+    fn own(&self) -> &Stripe {
+        &self.0[thread_number() % self.0.len()]
+    }
+
+    fn begin(&self) {
+        self.own().begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// On whatever thread: only the sums mean something.
+    fn end(&self) {
+        self.own().ended.fetch_add(1, Ordering::Release);
+    }
+
+    /// What has begun so far, and how much of it has not ended.
+    fn read(&self) -> (u64, u64) {
+        // What ended first: the other way round something could end that was not seen to begin.
+        let ended: u64 = self.0.iter().map(|stripe| stripe.ended.load(Ordering::Acquire)).sum();
+        let begun: u64 = self.0.iter().map(|stripe| stripe.begun.load(Ordering::Relaxed)).sum();
+        (begun, begun.saturating_sub(ended))
+    }
+}
+
+#[cfg(test)]
+#[path = "metrics_tests.rs"]
+mod tests;

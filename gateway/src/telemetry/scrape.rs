@@ -1,0 +1,166 @@
+//! The figures as OpenMetrics text: names, help, and the order they come in.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+
+use super::labels::{Family, Live, clean};
+use super::metrics::{CLASSES, Metrics, RouteMetrics};
+
+/// Appends all figures.
+pub(super) fn encode(metrics: &Arc<Metrics>, out: &mut String) -> fmt::Result {
+    let mut registry = Registry::with_prefix("gateway");
+    registry.register_collector(Box::new(Scrape(Arc::clone(metrics))));
+    text::encode(out, &registry)
+}
+
+#[derive(Debug)]
+struct Scrape(Arc<Metrics>);
+
+impl Collector for Scrape {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        let metrics = &self.0;
+        page.traffic(metrics)?;
+        page.routes(&metrics.routes.live())?;
+        page.upstreams(metrics)?;
+        page.config(metrics)?;
+        page.plugins(metrics)?;
+        page.itself(metrics)
+    }
+}
+
+/// What is being written.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    fn traffic(&mut self, metrics: &Metrics) -> fmt::Result {
+        self.gauge("requests_in_flight", "Requests being answered.", metrics.in_flight())?;
+        self.gauge("connections_active", "Open client connections.", metrics.connections_active())?;
+        self.counter("connections", "Client connections accepted.", metrics.connections_accepted())
+    }
+
+    /// Classes and routes that have seen nothing are left out: ten thousand idle routes cost nothing.
+    fn routes(&mut self, routes: &[Live<2, RouteMetrics>]) -> fmt::Result {
+        let help = "Requests answered, by route, service and class of the status.";
+        let mut family = self.0.encode_descriptor("requests", help, None, MetricType::Counter)?;
+        for (labels, route) in routes {
+            for (class, count) in CLASSES.iter().zip(&route.requests) {
+                let count = count.load(Ordering::Relaxed);
+                if count > 0 {
+                    let labels = [("route", &*labels[0]), ("service", &*labels[1]), ("class", *class)];
+                    count_of(&mut family.encode_family(&labels)?, count)?;
+                }
+            }
+        }
+        let help = "Time from a request's first byte to the end of its response.";
+        let mut family =
+            self.0.encode_descriptor("request_duration", help, Some(&Unit::Seconds), MetricType::Histogram)?;
+        for (labels, route) in routes.iter().filter(|(_, route)| route.latency.count() > 0) {
+            let labels = [("route", &*labels[0]), ("service", &*labels[1])];
+            route.latency.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    fn upstreams(&mut self, metrics: &Metrics) -> fmt::Result {
+        let services = metrics.services.live();
+        let counts = |of: fn(&super::metrics::ServiceMetrics) -> &AtomicU64| {
+            services
+                .iter()
+                .map(move |(labels, service)| ([("service", &*labels[0])], of(service).load(Ordering::Relaxed)))
+        };
+        let help = "Attempts at a node, by service.";
+        self.counters("upstream_tries", help, counts(|service| &service.tries))?;
+        let help = "Attempts at a node that ended without a response, by service.";
+        self.counters("upstream_failures", help, counts(|service| &service.failures))?;
+
+        let Some(nodes) = metrics.nodes.get() else { return Ok(()) };
+        let help = "Whether a node is up (1) or down (0).";
+        let mut family = self.0.encode_descriptor("upstream_node_up", help, None, MetricType::Gauge)?;
+        let (mut shown, mut result) = (0, Ok(()));
+        nodes(&mut |service, node, up| {
+            shown += 1;
+            if shown <= metrics.max_labels && result.is_ok() {
+                let labels = [("service", clean(service)), ("node", clean(node))];
+                result = family.encode_family(&labels).and_then(|mut one| one.encode_gauge(&u64::from(up)));
+            }
+        });
+        result
+    }
+
+    fn config(&mut self, metrics: &Metrics) -> fmt::Result {
+        let config = &metrics.config;
+        let stored = config.stored_revision.load(Ordering::Relaxed);
+        let applied = config.applied_revision.load(Ordering::Relaxed);
+        let rejected = config.rejected_objects.load(Ordering::Relaxed);
+        let stale = config.stale();
+        self.gauge("config_stored_revision", "The store's newest revision.", stored)?;
+        self.gauge("config_applied_revision", "The revision requests see.", applied)?;
+        let lag = stored.saturating_sub(applied);
+        self.gauge("config_lag_revisions", "Revisions stored but not applied.", lag)?;
+        self.gauge("config_rejected_objects", "Stored objects that are not live as stored.", rejected)?;
+        self.gauge("store_connected", "Whether the store is connected.", u64::from(stale.is_none()))?;
+        let help = "Time since the store was last connected; 0 while it is.";
+        let mut gauge = self.0.encode_descriptor("config_stale", help, Some(&Unit::Seconds), MetricType::Gauge)?;
+        gauge.encode_gauge(&stale.unwrap_or_default().as_secs_f64())
+    }
+
+    fn plugins(&mut self, metrics: &Metrics) -> fmt::Result {
+        let panics = metrics.plugin_panics.live();
+        let panics = panics.iter().map(|(labels, count)| ([("plugin", &*labels[0])], count.load(Ordering::Relaxed)));
+        self.counters("plugin_panics", "Panics of a plugin that were contained.", panics)?;
+        let events = metrics.plugin_events.live();
+        let events = events
+            .iter()
+            .map(|(labels, count)| ([("plugin", &*labels[0]), ("event", &*labels[1])], count.load(Ordering::Relaxed)));
+        self.counters("plugin_events", "What plugins count themselves.", events)
+    }
+
+    fn itself(&mut self, metrics: &Metrics) -> fmt::Result {
+        let drops = metrics.drops.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for (log, count) in drops {
+            self.counter(&format!("{log}_dropped"), "Log lines lost.", count.load(Ordering::Relaxed))?;
+        }
+        fn folded<const N: usize, T: Default>(family: &Family<N, T>) -> u64 {
+            family.folded()
+        }
+        let over = folded(&metrics.routes)
+            + folded(&metrics.services)
+            + folded(&metrics.plugin_panics)
+            + folded(&metrics.plugin_events);
+        self.counter("metrics_over_budget", "Handles that share the series other, beyond the label budget.", over)?;
+        let mut info = self.0.encode_descriptor("build_info", "The running version.", None, MetricType::Gauge)?;
+        info.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?.encode_gauge(&1u64)
+    }
+
+    fn gauge(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
+    }
+
+    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        count_of(&mut self.0.encode_descriptor(name, help, None, MetricType::Counter)?, value)
+    }
+
+    fn counters<'l, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl Iterator<Item = ([(&'static str, &'l str); N], u64)>,
+    ) -> fmt::Result {
+        let mut family = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for (labels, value) in values {
+            count_of(&mut family.encode_family(&labels)?, value)?;
+        }
+        Ok(())
+    }
+}
+
+fn count_of(encoder: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+    encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
+}

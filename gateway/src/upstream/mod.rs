@@ -1,0 +1,141 @@
+//! A service's nodes and the choice among them.
+//!
+//! An [`Upstream`] is immutable and compiled with its snapshot: prebuilt peers, a schedule that is
+//! evenly interleaved by weight. What a node has been through (health, ejection, requests in
+//! flight) is in [`NodeState`], which outlives snapshots and is found again by address.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pingora::upstreams::peer::HttpPeer;
+
+mod gate;
+pub mod health;
+mod peer;
+mod schedule;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use peer::{PeerOptions, Peers};
+pub use state::{InFlight, NodeState};
+
+/// Most nodes one request may try.
+pub const MAX_TRIES: usize = 10;
+
+/// A node as the balancer sees it.
+#[derive(Debug)]
+pub struct Node {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// The address as logs write it.
+    pub label: Box<str>,
+    /// Its share of the requests, at least 1.
+    pub weight: u32,
+    /// What it has been through.
+    pub state: Arc<NodeState>,
+    /// How to connect to it.
+    pub peers: Peers,
+}
+
+/// The nodes of a service.
+#[derive(Debug)]
+pub struct Upstream {
+    /// The service's name.
+    pub name: Arc<str>,
+    /// Most nodes tried for one request.
+    pub max_tries: usize,
+    nodes: Box<[Node]>,
+    schedule: Box<[u32]>,
+    cursor: Arc<AtomicUsize>,
+}
+
+/// The nodes a request has tried, by index.
+#[derive(Debug, Default, Clone)]
+pub struct Tried {
+    nodes: [u32; MAX_TRIES],
+    count: usize,
+}
+
+impl Tried {
+    /// How many nodes were tried.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether this node was.
+    pub fn contains(&self, node: usize) -> bool {
+        self.nodes[..self.count].iter().any(|n| *n as usize == node)
+    }
+
+    /// Adds a node. Beyond [`MAX_TRIES`] nothing is added; no request tries more.
+    pub fn push(&mut self, node: usize) {
+        if let Some(slot) = self.nodes.get_mut(self.count) {
+            *slot = u32::try_from(node).unwrap_or(u32::MAX);
+            self.count += 1;
+        }
+    }
+}
+
+impl Upstream {
+    /// An upstream of these nodes. Nodes of weight 0 must have been left out. `cursor` is where
+    /// the round stands; it is kept over rebuilds so that a change does not restart it.
+    pub fn new(name: Arc<str>, nodes: Vec<Node>, max_tries: usize, cursor: Arc<AtomicUsize>) -> Self {
+        let weights: Vec<u32> = nodes.iter().map(|n| n.weight).collect();
+        Self {
+            name,
+            max_tries: max_tries.min(MAX_TRIES),
+            schedule: schedule::interleave(&weights),
+            nodes: nodes.into(),
+            cursor,
+        }
+    }
+
+    /// All nodes that take requests.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The round's position, to be handed to the upstream that replaces this one.
+    pub fn cursor(&self) -> &Arc<AtomicUsize> {
+        &self.cursor
+    }
+
+    /// The next node in turn that was not tried and is not ruled out by `allowed`. Usable nodes
+    /// come first; when none is left any will do: a health check may be wrong, and a refused
+    /// connection costs little.
+    pub fn pick(&self, tried: &Tried, allowed: impl Fn(&Node) -> bool) -> Option<usize> {
+        let len = self.schedule.len();
+        if len == 0 {
+            return None;
+        }
+        let start = if len == 1 { 0 } else { self.cursor.fetch_add(1, Ordering::Relaxed) % len };
+        let mut fallback = None;
+        for slot in self.schedule[start..].iter().chain(&self.schedule[..start]) {
+            let index = *slot as usize;
+            let node = &self.nodes[index];
+            if tried.contains(index) || !allowed(node) {
+                continue;
+            }
+            if node.state.is_usable() {
+                return Some(index);
+            }
+            fallback = fallback.or(Some(index));
+        }
+        fallback
+    }
+
+    /// The node at this address, if the service has it.
+    pub fn position(&self, address: SocketAddr) -> Option<usize> {
+        self.nodes.iter().position(|n| n.address == address)
+    }
+
+    /// Whether a request that tried these nodes may try another.
+    pub fn may_try_again(&self, tried: &Tried) -> bool {
+        tried.count() < self.max_tries && tried.count() < self.nodes.len()
+    }
+}
+
+/// A peer ready to be handed to Pingora.
+pub type BoxedPeer = Box<HttpPeer>;

@@ -1,0 +1,105 @@
+//! What a node has been through. Shared by every snapshot that has the node; only atomics.
+
+use std::sync::Arc;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+/// The clock of ejections: milliseconds since the process began, never 0.
+fn now_ms() -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
+}
+
+/// The state of a node of one service.
+#[derive(Debug)]
+pub struct NodeState {
+    healthy: AtomicBool,
+    /// Until when the node is left out; 0 = it is not.
+    ejected_until: AtomicU64,
+    in_flight: AtomicU32,
+    failures: AtomicU64,
+}
+
+impl Default for NodeState {
+    /// A new node is healthy until shown otherwise.
+    fn default() -> Self {
+        Self {
+            healthy: AtomicBool::new(true),
+            ejected_until: AtomicU64::new(0),
+            in_flight: AtomicU32::new(0),
+            failures: AtomicU64::new(0),
+        }
+    }
+}
+
+impl NodeState {
+    /// Whether requests should go to the node.
+    #[inline]
+    pub fn is_usable(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed) && !self.is_ejected()
+    }
+
+    /// Whether the node is left out because it refused a connection.
+    pub fn is_ejected(&self) -> bool {
+        let until = self.ejected_until.load(Ordering::Relaxed);
+        until != 0 && now_ms() < until
+    }
+
+    /// Whether the active check finds the node healthy.
+    pub fn is_healthy(&self) -> bool {
+        self.healthy.load(Ordering::Relaxed)
+    }
+
+    /// Sets what the active check found; `true` when that is a change.
+    pub fn set_healthy(&self, healthy: bool) -> bool {
+        self.healthy.swap(healthy, Ordering::Relaxed) != healthy
+    }
+
+    /// Leaves the node out for a while; `true` when it was not left out before.
+    pub fn eject(&self, time: Duration) -> bool {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+        let was = self.is_ejected();
+        let until = now_ms().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
+        self.ejected_until.store(until, Ordering::Relaxed);
+        !was
+    }
+
+    /// Takes the node back; `true` when it was left out.
+    pub fn readmit(&self) -> bool {
+        self.ejected_until.load(Ordering::Relaxed) != 0 && self.ejected_until.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// Whether the node was ejected and has not been taken back, whether or not its time is over.
+    pub fn awaits_readmission(&self) -> bool {
+        self.ejected_until.load(Ordering::Relaxed) != 0
+    }
+
+    /// Requests being served by the node now.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Failed connections so far.
+    pub fn failures(&self) -> u64 {
+        self.failures.load(Ordering::Relaxed)
+    }
+}
+
+/// Counts a request as in flight at a node until dropped, however the request ends.
+#[derive(Debug)]
+pub struct InFlight(Arc<NodeState>);
+
+impl InFlight {
+    /// Counts one.
+    pub fn at(state: &Arc<NodeState>) -> Self {
+        state.in_flight.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(state))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

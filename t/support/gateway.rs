@@ -1,0 +1,328 @@
+//! The gateway's binary, started with a configuration and a data folder of its own.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use super::http1::{Request, Response};
+use super::process::Process;
+use super::{Etcd, eventually, eventually_some, free_address, merge};
+
+/// The API token in every test's configuration.
+pub const TOKEN: &str = "integration-test-token-5b0ad1c3";
+
+/// The binary under test.
+pub fn binary() -> PathBuf {
+    env!("CARGO_BIN_EXE_ws-cloud-gateway").into()
+}
+
+/// A gateway. Killed when dropped; its output is shown when the test fails.
+pub struct Gateway {
+    /// The HTTP/1.1 port.
+    pub http: SocketAddr,
+    /// The HTTP/2 port.
+    pub h2c: SocketAddr,
+    pub admin: SocketAddr,
+    pub status: SocketAddr,
+    binary: PathBuf,
+    arguments: Vec<String>,
+    process: Option<Process>,
+    dir: TempDir,
+    markers: AtomicUsize,
+}
+
+impl Gateway {
+    /// A gateway on the embedded store.
+    pub async fn start() -> Self {
+        Self::with(json!({})).await
+    }
+
+    /// A gateway whose configuration differs from the tests' default in these fields.
+    pub async fn with(config: Value) -> Self {
+        let mut gateway = Self::prepare(config);
+        gateway.boot().await;
+        gateway
+    }
+
+    /// A gateway on etcd.
+    pub async fn on(etcd: &Etcd) -> Self {
+        Self::on_with(etcd, json!({})).await
+    }
+
+    pub async fn on_with(etcd: &Etcd, config: Value) -> Self {
+        let mut gateway = Self::prepare_on(etcd, config);
+        gateway.boot().await;
+        gateway
+    }
+
+    pub fn prepare_on(etcd: &Etcd, config: Value) -> Self {
+        let mut all = json!({"store": {"kind": "etcd", "etcd": {"endpoints": [etcd.endpoint()]}}});
+        merge(&mut all, config);
+        Self::prepare(all)
+    }
+
+    /// As [`Gateway::with`], not yet started. Health checks are off unless asked for: their
+    /// connections would disturb tests that count.
+    pub fn prepare(config: Value) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let (http, h2c, admin, status) = (free_address(), free_address(), free_address(), free_address());
+        let mut all = json!({
+            "listeners": {"http": [http], "h2c": [h2c]},
+            "admin": {"listen": admin, "tokens": {TOKEN: {"desc": "tests"}}},
+            "status": {"listen": status},
+            "store": {"embedded": {"path": dir.path().join("data/store.redb")}},
+            "snapshot": {"dir": dir.path().join("data/snapshot")},
+            "log": {"access": {"output": dir.path().join("access.log")}},
+            "healthcheck": null,
+            "workers": 2,
+        });
+        merge(&mut all, config);
+        // JSON is YAML too.
+        std::fs::write(dir.path().join("gateway.yaml"), serde_json::to_string_pretty(&all).unwrap()).unwrap();
+        Self {
+            http,
+            h2c,
+            admin,
+            status,
+            binary: binary(),
+            arguments: Vec::new(),
+            process: None,
+            dir,
+            markers: AtomicUsize::new(0),
+        }
+    }
+
+    /// Runs another binary than the standard one.
+    pub fn running(mut self, binary: PathBuf) -> Self {
+        self.binary = binary;
+        self
+    }
+
+    /// Adds a command line argument.
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.into());
+        self
+    }
+
+    /// Starts it and waits until it is ready.
+    pub async fn boot(&mut self) {
+        self.spawn();
+        self.ready().await;
+    }
+
+    /// Starts it.
+    pub fn spawn(&mut self) {
+        let mut command = Command::new(&self.binary);
+        command.arg("run").arg("-c").arg(self.config()).args(&self.arguments).current_dir(self.dir.path());
+        self.process = Some(Process::spawn("gateway", self.dir.path(), &mut command));
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(&mut self) {
+        let started = std::time::Instant::now();
+        loop {
+            if let Ok(response) = Request::get("/readyz").try_send(self.status).await
+                && response.status == 200
+            {
+                return;
+            }
+            let ended = self.process.as_mut().unwrap().has_ended();
+            assert!(ended.is_none(), "the gateway has ended: {ended:?}");
+            assert!(started.elapsed() < super::PATIENCE, "the gateway does not become ready");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("gateway.yaml")
+    }
+
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    #[track_caller]
+    pub fn process(&mut self) -> &mut Process {
+        self.process.as_mut().expect("the gateway runs")
+    }
+
+    pub fn rss_kib(&self) -> u64 {
+        self.process.as_ref().unwrap().rss_kib()
+    }
+
+    pub fn kill(&mut self) {
+        self.process().kill();
+    }
+
+    /// Ends it with SIGTERM and returns how it ended.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.process().signal("TERM");
+        self.process().ended().await
+    }
+
+    /// Ends it as `kill -9` does, and starts it again on the same data.
+    pub async fn restart(&mut self) {
+        self.kill();
+        self.boot().await;
+    }
+
+    /// A GET on the HTTP/1.1 port.
+    pub async fn get(&self, target: &str) -> Response {
+        Request::get(target).send(self.http).await
+    }
+
+    pub async fn send(&self, request: Request) -> Response {
+        request.send(self.http).await
+    }
+
+    /// Calls the old Admin API with the API token.
+    pub async fn call_admin(&self, path: &str, body: &Value) -> Response {
+        Request::new("POST", path)
+            .header("X-Api-Token", TOKEN)
+            .header("Content-Type", "application/json")
+            .body(body.to_string())
+            .send(self.admin)
+            .await
+    }
+
+    pub async fn get_admin(&self, path: &str) -> Response {
+        Request::get(path).header("X-Api-Token", TOKEN).send(self.admin).await
+    }
+
+    /// Creates a route; `more` is laid over its fields.
+    pub async fn route(&self, prefix: &str, service: &str, more: Value) {
+        let saved = self.call_admin("/admin/routes/save", &route(prefix, service, more)).await;
+        assert_eq!((saved.status, saved.text().as_str()), (200, "ok"), "route {prefix}");
+    }
+
+    /// Creates or replaces a node.
+    pub async fn node(&self, service: &str, address: SocketAddr, weight: u32) {
+        let mut node = node(service, address, weight);
+        node["key"] = "any: replace".into();
+        let saved = self.call_admin("/admin/services/save", &node).await;
+        assert_eq!((saved.status, saved.text().as_str()), (200, "ok"), "node {address}");
+    }
+
+    /// Creates a route to a service with these nodes, and waits until it is served.
+    pub async fn serve(&self, prefix: &str, nodes: &[SocketAddr]) {
+        self.serve_with(prefix, nodes, json!({})).await;
+    }
+
+    pub async fn serve_with(&self, prefix: &str, nodes: &[SocketAddr], more: Value) {
+        let service = format!("service-{}", self.markers.load(Ordering::Relaxed));
+        for node in nodes {
+            self.node(&service, *node, 1).await;
+        }
+        self.route(prefix, &service, more).await;
+        self.applied().await;
+    }
+
+    /// Waits until what was written so far is served. Changes are served in the order they were
+    /// made, so one more route, once it is served, tells it of all before.
+    pub async fn applied(&self) {
+        let marker = self.marker();
+        self.route(&marker, "no-such-service", json!({})).await;
+        self.serves(&marker).await;
+    }
+
+    /// As [`Gateway::applied`], for what was written to etcd.
+    pub async fn applied_from(&self, etcd: &Etcd) {
+        let marker = self.marker();
+        put_route(etcd, &route(&marker, "no-such-service", json!({}))).await;
+        self.serves(&marker).await;
+    }
+
+    fn marker(&self) -> String {
+        format!("/_applied/{}", self.markers.fetch_add(1, Ordering::Relaxed))
+    }
+
+    async fn serves(&self, path: &str) {
+        eventually("the gateway applies what was written", || async { self.get(path).await.status != 404 }).await;
+    }
+
+    /// Everything it has written to stdout and stderr.
+    pub fn output(&self) -> String {
+        self.process.as_ref().map(Process::output).unwrap_or_default()
+    }
+
+    pub fn access_log(&self) -> String {
+        std::fs::read_to_string(self.dir.path().join("access.log")).unwrap_or_default()
+    }
+
+    /// Waits for the access log's line of a request, found by a text in it.
+    pub async fn log_line(&self, text: &str) -> String {
+        eventually_some(&format!("the access log shows {text}"), || async {
+            let log = self.access_log();
+            let complete = &log[..log.rfind('\n').map_or(0, |end| end + 1)];
+            complete.lines().find(|line| line.contains(text)).map(str::to_owned)
+        })
+        .await
+    }
+
+    pub async fn metrics(&self) -> String {
+        Request::get("/metrics").send(self.status).await.expect(200).text()
+    }
+
+    /// The sum of a metric's values over all labels that contain `labels`.
+    pub async fn metric(&self, name: &str, labels: &str) -> f64 {
+        sum(&self.metrics().await, name, labels)
+    }
+}
+
+/// The sum of the samples of a metric whose labels contain a text.
+pub fn sum(metrics: &str, name: &str, labels: &str) -> f64 {
+    metrics
+        .lines()
+        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
+        .sum()
+}
+
+/// A route as the old panel sends a new one.
+pub fn route(prefix: &str, service: &str, more: Value) -> Value {
+    let mut route = json!({
+        "key": "", "prefix": prefix, "hosts": [], "service_name": service, "protocol": "http", "status": 1,
+        "plugins": ["discovery"], "props": {}, "remark": "",
+    });
+    merge(&mut route, more);
+    route
+}
+
+/// A node as the old panel sends a new one.
+pub fn node(service: &str, address: SocketAddr, weight: u32) -> Value {
+    json!({"key": "", "service_name": service, "upstream": address.to_string(), "weight": weight, "status": 1})
+}
+
+/// Lower-case hexadecimal MD5.
+pub fn md5(text: &str) -> String {
+    use md5::{Digest, Md5};
+    hex::encode(Md5::digest(text.as_bytes()))
+}
+
+/// The key of a route below the data prefix.
+pub fn route_key(prefix: &str) -> String {
+    format!("routes/{}", md5(prefix))
+}
+
+/// The key of a node below the data prefix.
+pub fn node_key(service: &str, address: SocketAddr) -> String {
+    format!("discovery/{service}.{}", md5(&format!("{service}{address}")))
+}
+
+/// Writes a route into etcd as the old gateway did.
+pub async fn put_route(etcd: &Etcd, route: &Value) {
+    let mut route = route.clone();
+    let key = route_key(route["prefix"].as_str().unwrap());
+    route["key"] = key["routes/".len()..].into();
+    etcd.put(&key, &route).await;
+}
+
+/// Writes a node into etcd as the old gateway did.
+pub async fn put_node(etcd: &Etcd, service: &str, address: SocketAddr) {
+    etcd.put(&node_key(service, address), &node(service, address, 1)).await;
+}
