@@ -3,7 +3,23 @@
 //! They run in parallel on free ports, each gateway with a folder of its own. They need etcd,
 //! nginx and the Python packages of `requirements.txt`: `make test` installs them.
 
-// Helpers panic as tests do; the lints' exception for tests covers only `#[test]` functions.
-#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::too_many_lines)]
+// Helpers panic as tests do; the lints' exception for tests covers only `#[test]` functions. And a
+// test crate has no outside that `pub` could reach.
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::too_many_lines, unreachable_pub)]
 
+mod admin_old_api;
+mod bad_config;
+mod bad_requests;
+mod balancing;
+mod cli;
+mod etcd;
+mod grpc;
+mod headers;
+mod layering;
+mod logs_metrics;
+mod plugins_readme;
+mod rewrite_tracing;
+mod routing;
+mod streaming;
 mod support;
+mod websocket;

@@ -99,8 +99,11 @@ impl Admin {
             origins: self.deps.config.cors_origins.clone(),
             server: server_header(&self.deps.server_header),
         };
+        let new_api = v2::router(Arc::clone(&self));
         Router::new()
-            .nest("/admin/v2", v2::router(Arc::clone(&self)))
+            .nest("/admin/v2", new_api.clone())
+            // `nest` leaves this one path out.
+            .route_service("/admin/v2/", new_api.with_state(Arc::clone(&self)))
             .fallback(legacy::handle)
             .with_state(self)
             .layer(axum::middleware::from_fn_with_state(Arc::new(front), front::pass))

@@ -22,7 +22,7 @@ pub enum PeerSource {
 
 /// The address of a connection, put into each of its requests by [`super::serve`].
 #[derive(Debug, Clone, Copy)]
-pub struct Connection(pub Option<IpAddr>);
+pub(super) struct Connection(pub(super) Option<IpAddr>);
 
 /// The address at the other end of a connection.
 pub trait PeerAddr {

@@ -31,7 +31,8 @@ pub struct Limits {
     pub allow: Option<Vec<IpNet>>,
     /// Longest time for a request's header, and for an idle connection.
     pub header_timeout: Duration,
-    /// Largest request header in bytes.
+    /// Bytes of a request's header that are read before it is given up; what is read at once may
+    /// be as much again.
     pub max_header_size: usize,
     /// Longest wait for a client to take response bytes.
     pub send_timeout: Duration,

@@ -47,7 +47,14 @@ impl Control {
     /// Holds a store that lost everything, and ends the hold when its time has come.
     fn judge(&mut self, now: Instant) {
         match &mut self.hold {
-            Some(hold) if hold.has_settled() => self.end_hold("entries came back"),
+            Some(hold) if hold.has_settled() => {
+                if self.table.has_life() {
+                    self.end_hold("entries came back");
+                } else {
+                    hold.entries_vanish();
+                    self.status.set_holding(Some(hold.until()));
+                }
+            }
             Some(hold) => {
                 if hold.due().is_some_and(|due| due <= now) {
                     hold.ask(self.store.clone(), &self.options.data_prefix, self.table.knows_only_nodes());

@@ -51,7 +51,13 @@ impl Hold {
         self.until = (Instant::now() + SETTLE).min(self.limit);
     }
 
-    /// Whether what is still gone may be believed without asking.
+    /// Notes that what came back is gone again.
+    pub(super) fn entries_vanish(&mut self) {
+        self.returning = false;
+        self.until = self.limit;
+    }
+
+    /// Whether no more entries come back: what is still gone need not be asked for.
     pub(super) fn has_settled(&self) -> bool {
         self.returning && Instant::now() >= self.until
     }

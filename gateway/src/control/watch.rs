@@ -3,8 +3,8 @@
 use futures::future::FutureExt as _;
 use futures::stream::{BoxStream, StreamExt as _};
 
-use super::Control;
 use super::table::{self, Version};
+use super::{Control, Published};
 use crate::resource::key::WATCHED;
 use crate::store::{Event, Kv, Listing, WatchItem};
 
@@ -42,6 +42,10 @@ impl Control {
         self.table.resync(content, listing.revision);
         self.revision = listing.revision;
         self.heard = true;
+        if !self.status.ready() {
+            // What could not be published before may be now; nothing is live that could be hurt.
+            self.published = Published::Nothing;
+        }
         if self.hold.is_some() && self.table.has_life() {
             self.end_hold("the store has its entries again");
         }

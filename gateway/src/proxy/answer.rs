@@ -70,7 +70,7 @@ fn text_of(status: u16) -> &'static str {
 
 /// gRPC's codes for HTTP statuses: <https://github.com/grpc/grpc/blob/master/doc/http-grpc-status-mapping.md>,
 /// with 400 and 413, which a gateway can tell apart better.
-fn grpc_code(status: u16) -> u8 {
+fn grpc_code(status: u16) -> u16 {
     match status {
         200 => 0,
         400 => 13,

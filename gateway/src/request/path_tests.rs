@@ -323,7 +323,7 @@ fn raw_path() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600_000))]
+    #![proptest_config(ProptestConfig::with_cases(3000))]
     #[test]
     fn normalising_is_idempotent_and_survives_the_wire(
         raw in raw_path(),

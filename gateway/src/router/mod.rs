@@ -13,6 +13,7 @@ mod predicate;
 mod walk;
 
 use std::cmp::{Ordering, Reverse};
+use std::collections::HashSet;
 use std::ops::Range;
 
 use http::{HeaderMap, Method};
@@ -120,9 +121,17 @@ impl<T> Router<T> {
         let mut paths = Lpm::with_capacity(entries.len());
         let mut slots = Vec::with_capacity(entries.len());
         let mut rows = Vec::with_capacity(entries.len());
+        let mut hosts = HashSet::new();
         for (slot, entry) in (0u32..).zip(entries) {
             let bucket = paths.insert(entry.pattern.kind(), entry.pattern.text().as_bytes());
-            let mut row = |host| rows.push(Row { bucket, host, slot });
+            // Routes that share a host share its text, which is then in the processor's cache for all of them.
+            let mut row = |host: HostPattern| {
+                let shared = hosts.get(&host).cloned().unwrap_or_else(|| {
+                    hosts.insert(host.clone());
+                    host
+                });
+                rows.push(Row { bucket, host: shared, slot });
+            };
             if entry.hosts.is_empty() {
                 row(HostPattern::Any);
             } else {

@@ -2,6 +2,7 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::fmt;
+use std::sync::Arc;
 
 use super::lpm::Kind;
 use crate::request::host;
@@ -87,9 +88,9 @@ pub enum HostPattern {
     /// `*`
     Any,
     /// `example.com`
-    Exact(Box<str>),
+    Exact(Arc<str>),
     /// `*.example.com` (not `example.com` itself), `*foo.com` (`foo.com` and `afoo.com` too): the text after `*`.
-    Suffix(Box<str>),
+    Suffix(Arc<str>),
 }
 
 /// Why a host pattern is refused.

@@ -296,8 +296,12 @@ fn model<'a>(entries: &'a [Entry<String>], lookup: &Lookup<'_>) -> Option<&'a st
     ranks.max().map(|(.., Reverse(key))| key)
 }
 
+/// Routes at many paths, or so many at a few that their hosts are indexed.
 fn entries() -> impl Strategy<Value = Vec<Entry<String>>> {
-    let path = "/([ab/]{0,3}|[ab]{7,10}/?[ab]{0,9})";
+    prop_oneof![entries_at("/([ab/]{0,3}|[ab]{7,10}/?[ab]{0,9})"), entries_at("/a?")]
+}
+
+fn entries_at(path: &'static str) -> impl Strategy<Value = Vec<Entry<String>>> {
     let host = prop_oneof![Just("*".to_owned()), "[ab][ab.]{0,2}[ab]", "\\*[ab.]{1,3}[ab]"];
     let method = prop_oneof![Just(Method::GET), Just(Method::POST)];
     let header = "[xy]".prop_map(|name| Predicate { name, test: Test::Present });
@@ -326,7 +330,7 @@ fn entries() -> impl Strategy<Value = Vec<Entry<String>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60_000))]
+    #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn the_table_agrees_with_the_model(
         entries in entries(),

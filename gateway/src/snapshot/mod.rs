@@ -25,6 +25,7 @@ mod tests;
 pub use change::{Change, Publish, Rejected, Serving};
 pub use compile::{CompileOptions, Compiler};
 pub use object::Checker;
+pub use services::ServiceDefaults;
 
 /// A route ready to serve.
 #[derive(Debug)]

@@ -240,7 +240,9 @@ pub type SharedStore = Arc<dyn Store>;
 pub fn check_txn(guards: &[Guard], ops: &[Op]) -> Result<(), StoreError> {
     for (what, count) in [("guards", guards.len()), ("writes", ops.len())] {
         if count > MAX_TXN_OPS {
-            return Err(StoreError::Invalid(format!("a transaction has at most {MAX_TXN_OPS} {what}, this one has {count}")));
+            return Err(StoreError::Invalid(format!(
+                "a transaction has at most {MAX_TXN_OPS} {what}, this one has {count}"
+            )));
         }
     }
     let mut bytes = 0;
@@ -256,7 +258,9 @@ pub fn check_txn(guards: &[Guard], ops: &[Op]) -> Result<(), StoreError> {
         check_key(guard.key())?;
     }
     if bytes > MAX_TXN_BYTES {
-        return Err(StoreError::Invalid(format!("a transaction writes at most {MAX_TXN_BYTES} bytes, this one {bytes}")));
+        return Err(StoreError::Invalid(format!(
+            "a transaction writes at most {MAX_TXN_BYTES} bytes, this one {bytes}"
+        )));
     }
     Ok(())
 }
@@ -268,7 +272,9 @@ pub fn check_txn(guards: &[Guard], ops: &[Op]) -> Result<(), StoreError> {
 pub fn check_key(key: &str) -> Result<(), StoreError> {
     match key.len() {
         0 => Err(StoreError::Invalid("a key must not be empty".into())),
-        n if n > MAX_KEY_BYTES => Err(StoreError::Invalid(format!("a key has at most {MAX_KEY_BYTES} bytes, this one has {n}"))),
+        n if n > MAX_KEY_BYTES => {
+            Err(StoreError::Invalid(format!("a key has at most {MAX_KEY_BYTES} bytes, this one has {n}")))
+        }
         _ => Ok(()),
     }
 }

@@ -18,9 +18,7 @@ mod tests {
 
     #[test]
     fn covered_prefixes_are_dropped() {
-        let of = |prefixes: &[&str]| {
-            without_overlap(prefixes.iter().map(|p| (*p).to_owned()).collect())
-        };
+        let of = |prefixes: &[&str]| without_overlap(prefixes.iter().map(|p| (*p).to_owned()).collect());
         assert_eq!(of(&["b/", "a/x", "a/", "a/x/y", "b/"]), ["a/", "b/"]);
         assert_eq!(of(&["a", ""]), [""]);
         assert_eq!(of(&["ab", "aa", "a-"]), ["a-", "aa", "ab"]);

@@ -81,6 +81,7 @@ struct Live {
 /// Kept with a request from one phase to the next; found by its type, so keep the type private.
 #[derive(Debug, Clone, Default)]
 struct Visit {
+    attempt: u32,
     adds_footer: bool,
 }
 
@@ -159,15 +160,20 @@ impl Plugin for Example {
     }
 
     /// Before each try: rule nodes out, or prefer one.
-    fn upstream_peer(&self, _request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) {
+    fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) {
+        if let Some(visit) = request.state.get_mut::<Visit>() {
+            visit.attempt = choice.attempt;
+        }
         if let Some(node) = self.config.avoid {
             choice.exclude(node);
         }
     }
 
     /// On each try: what only the upstream shall see.
-    fn upstream_request_filter(&self, _state: &mut RequestState, upstream: &mut dyn RequestHead) {
-        upstream.insert_header(X_ATTEMPT, HeaderValue::from_static("1"));
+    fn upstream_request_filter(&self, state: &mut RequestState, upstream: &mut dyn RequestHead) {
+        if let Some(visit) = state.get::<Visit>() {
+            upstream.insert_header(X_ATTEMPT, visit.attempt.into());
+        }
     }
 
     /// The body, whole or in pieces as `request_body_mode` says; a piece may be empty, or absent.

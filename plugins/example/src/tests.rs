@@ -76,8 +76,15 @@ async fn text_gets_a_footer() {
 #[tokio::test]
 async fn the_avoided_node_is_not_taken() {
     let [a, b] = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
-    let harness = example(json!({"avoid": a})).nodes([a, b]);
-    assert_eq!(harness.get("/").send().await.upstream().node, b);
+    let out = example(json!({"avoid": a})).nodes([a, b]).get("/").send().await;
+    assert_eq!(out.upstream().node, b);
+}
+
+#[tokio::test]
+async fn each_try_says_which_it_is() {
+    let nodes = [1, 2].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let out = example(json!({})).nodes(nodes).failing_tries(1).get("/").send().await;
+    assert_eq!((out.upstream().node, out.upstream().header("x-attempt")), (nodes[1], Some("2")));
 }
 
 #[tokio::test(start_paused = true)]

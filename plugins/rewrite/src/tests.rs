@@ -127,7 +127,10 @@ fn wrong_settings_say_where_and_why() {
         json!({"regex": "a(?=b)", "replace": ""}),
         r#"regex: look-around, including look-ahead and look-behind, is not supported, at character 2 of "a(?=b)""#,
     );
-    check(json!({"regex": r"(a)\1", "replace": ""}), r#"regex: backreferences are not supported, at character 4 of "(a)\\1""#);
+    check(
+        json!({"regex": r"(a)\1", "replace": ""}),
+        r#"regex: backreferences are not supported, at character 4 of "(a)\\1""#,
+    );
     check(json!({"regex": "a".repeat(1025), "replace": ""}), "regex: is 1025 bytes long, more than 1024");
     check(
         json!({"regex": "(?:(?:a{100}){100}){100}", "replace": ""}),
@@ -153,7 +156,10 @@ fn wrong_settings_say_where_and_why() {
     );
     check(json!({"regex": 1, "replace": ""}), "regex: invalid type: integer `1`, expected a string");
     check(json!({"regex": "a", "rewrite_url_regex": "a", "replace": ""}), "duplicate field `regex`");
-    check(json!({"regexp": "a"}), "regexp: unknown field `regexp`, expected one of `regex`, `rewrite_url_regex`, `replace`, `rewrite_replace`");
+    check(
+        json!({"regexp": "a"}),
+        "regexp: unknown field `regexp`, expected one of `regex`, `rewrite_url_regex`, `replace`, `rewrite_replace`",
+    );
 }
 
 #[tokio::test]
@@ -173,7 +179,8 @@ async fn reads_the_old_flat_settings() {
 
 #[tokio::test]
 async fn without_a_regex_nothing_is_rewritten() {
-    for settings in [json!({}), json!({"replace": "/x"}), json!({"regex": "", "replace": "/x"}), json!({"regex": null})] {
+    for settings in [json!({}), json!({"replace": "/x"}), json!({"regex": "", "replace": "/x"}), json!({"regex": null})]
+    {
         let out = Harness::new::<Rewrite>(settings).unwrap().get("/a?b").send().await;
         assert_eq!(out.upstream().target, "/a?b");
         assert!(!out.state.path_changed());

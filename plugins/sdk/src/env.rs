@@ -129,3 +129,10 @@ impl std::fmt::Debug for Env {
         f.write_str("Env")
     }
 }
+
+impl From<Arc<AtomicU64>> for Counter {
+    /// A counter on a cell that something else reads as well.
+    fn from(cell: Arc<AtomicU64>) -> Self {
+        Self(cell)
+    }
+}

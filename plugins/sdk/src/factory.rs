@@ -85,7 +85,72 @@ impl fmt::Debug for Factory {
 }
 
 fn build<P: Plugin>(settings: Value) -> Result<Shared, ConfigError> {
-    let config = serde_path_to_error::deserialize(settings)
-        .map_err(|e| ConfigError::at(match e.path().to_string() { p if p == "." => String::new(), p => p }, e.inner()))?;
+    let config = serde_path_to_error::deserialize(settings).map_err(|e| {
+        let path = e.path().to_string();
+        // The crate's name for the whole.
+        ConfigError::at(if path == "." { "" } else { &path }, e.inner())
+    })?;
     Ok(Arc::new(P::new(config)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, schemars::JsonSchema)]
+    #[serde(deny_unknown_fields)]
+    struct Config {
+        /// Requests a second.
+        limits: Vec<Limit>,
+    }
+
+    #[derive(Debug, Deserialize, schemars::JsonSchema)]
+    struct Limit {
+        rate: u32,
+    }
+
+    struct Limiter;
+
+    impl Plugin for Limiter {
+        const NAME: &'static str = "limiter";
+        const VERSION: &'static str = "v1.0";
+        const DESCRIPTION: &'static str = "limits";
+        const PRIORITY: i32 = 7;
+        const PHASES: Phases = Phases::REQUEST;
+        type Config = Config;
+
+        fn new(config: Config) -> Result<Self, ConfigError> {
+            match config.limits.iter().position(|limit| limit.rate == 0) {
+                Some(at) => Err(ConfigError::at(format!("limits[{at}].rate"), "must not be 0")),
+                None => Ok(Self),
+            }
+        }
+    }
+
+    #[test]
+    fn refused_settings_name_the_field() {
+        let check = |settings: Value, expected: &str| {
+            assert_eq!(Factory::of::<Limiter>().build(settings).map(drop).unwrap_err().to_string(), expected);
+        };
+        check(
+            json!({"limits": [{"rate": 1}, {"rate": "x"}]}),
+            "limits[1].rate: invalid type: string \"x\", expected u32",
+        );
+        check(json!({"limits": [{"rate": 1}, {"rate": 0}]}), "limits[1].rate: must not be 0");
+        check(json!({}), "missing field `limits`");
+        check(json!(null), "invalid type: null, expected struct Config");
+    }
+
+    #[test]
+    fn a_factory_tells_what_it_makes() {
+        let factory = Factory::of::<Limiter>();
+        let plugin = factory.build(json!({"limits": []})).unwrap();
+        assert_eq!((plugin.name(), plugin.priority(), plugin.phases()), ("limiter", 7, Phases::REQUEST));
+        let schema = factory.schema().to_value();
+        assert_eq!(schema["properties"]["limits"]["description"], "Requests a second.");
+        assert_eq!(schema["additionalProperties"], false);
+    }
 }

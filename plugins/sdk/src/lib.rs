@@ -21,7 +21,7 @@ pub use context::{Protocol, RequestCtx, RequestHead, RequestState, ResponseHead,
 pub use env::{Counter, Env, EnvError, Environment, KeyChange, KeyValue, Task};
 pub use factory::{ConfigError, Factory};
 pub use flow::{Flow, Response};
-pub use plugin::{BodyMode, BoxFuture, DynPlugin, Phases, Plugin, UpstreamChoice, Outcome};
+pub use plugin::{BodyMode, BoxFuture, DynPlugin, Outcome, Phases, Plugin, UpstreamChoice};
 
 pub use bytes::{self, Bytes};
 pub use http;

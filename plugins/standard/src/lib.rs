@@ -20,10 +20,7 @@ mod tests {
     #[test]
     fn the_list_reads_as_the_old_one_did() {
         let listed: Vec<_> = factories().iter().map(|f| (f.name, format!("{}_{}", f.description, f.version))).collect();
-        assert_eq!(
-            listed,
-            [("tracing", "链路跟踪插件_v1.0".to_owned()), ("rewrite", "url重写插件_v1.0".to_owned())]
-        );
+        assert_eq!(listed, [("tracing", "链路跟踪插件_v1.0".to_owned()), ("rewrite", "url重写插件_v1.0".to_owned())]);
     }
 
     #[test]

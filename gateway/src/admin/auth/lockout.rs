@@ -69,11 +69,6 @@ impl Lockout {
     pub(super) fn succeeded(&self, account: &str, from: IpAddr) {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).remove(&key(account, from));
     }
-
-    #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
-        self.entries.lock().unwrap().len()
-    }
 }
 
 /// Drops what is out of date; if nothing is, the oldest tenth.
@@ -96,5 +91,49 @@ fn network(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
         v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_memory_is_bounded_and_the_latest_stay() {
+        let lockout = Lockout::default();
+        for i in 0..25_000u32 {
+            tokio::time::advance(Duration::from_millis(1)).await;
+            assert!(lockout.attempt(&format!("user{i}"), IpAddr::from([10, 0, 0, 1])));
+        }
+        assert!(lockout.entries.lock().unwrap().len() <= MAX_ENTRIES);
+        for i in 0..5 {
+            assert_eq!(lockout.attempt("user24999", IpAddr::from([10, 0, 0, 1])), i < 4);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_ipv6_client_does_not_get_out_by_another_address_of_its_network() {
+        let lockout = Lockout::default();
+        let tries = (0..20u16).filter(|i| lockout.attempt("a", Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 9, 9, 9, *i).into()));
+        assert_eq!(tries.count(), 5);
+        assert!(lockout.attempt("a", Ipv6Addr::new(0x2001, 0xdb8, 0, 1, 0, 0, 0, 1).into()));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_delay_grows_to_a_quarter_of_an_hour_and_is_forgotten_after_an_hour() {
+        let lockout = Lockout::default();
+        let from = IpAddr::from([10, 0, 0, 1]);
+        let mut delays = Vec::new();
+        for _ in 0..20 {
+            let begun = Instant::now();
+            while !lockout.attempt("a", from) {
+                tokio::time::advance(Duration::from_secs(1)).await;
+            }
+            delays.push(begun.elapsed().as_secs());
+        }
+        assert_eq!(delays[..10], [0, 0, 0, 0, 0, 1, 2, 4, 8, 16]);
+        assert_eq!(delays[19], 900);
+        tokio::time::advance(MEMORY + Duration::from_secs(1)).await;
+        assert_eq!((0..10).filter(|_| lockout.attempt("a", from)).count(), 5);
     }
 }

@@ -171,6 +171,3 @@ impl Auth {
         self.api_tokens.iter().fold(none, |found, known| found | known.ct_eq(&digest)).into()
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -189,3 +189,14 @@ fn an_outage_is_told_once_and_so_is_its_end() {
     assert!(status.set_connected().is_none());
     assert!(status.set_disconnected("refused"));
 }
+
+#[tokio::test(start_paused = true)]
+async fn changes_before_the_first_listing_wait_for_it() {
+    let mut rig = Rig::new(None);
+    rig.send(put("routes/b", "1", 2));
+    rig.start();
+    rig.until(|rig| rig.ready.load(SeqCst)).await;
+    assert_eq!((rig.calls(), rig.status.ready()), (vec![], false));
+    rig.sent(resync(2, &[("routes/a", "1", 1), ("routes/b", "1", 2)])).await;
+    assert_eq!(rig.calls(), [replace(2, &["routes/a=1@1", "routes/b=1@2"])]);
+}

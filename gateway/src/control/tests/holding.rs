@@ -170,3 +170,16 @@ async fn an_empty_store_is_not_believed_over_the_copy_on_disk() {
     rig.until(|rig| rig.status.entries() == 0).await;
     assert_eq!((rig.status.source(), rig.status.applied_revision()), (Source::Store, 9));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_emptied_again_while_entries_come_back_stays_held() {
+    let rig = emptied().await;
+    rig.sent(put("routes/a", "new", 10)).await;
+    assert_eq!(rig.calls(), [apply(10, &["routes/a=new@10"])]);
+    rig.sent(resync(11, &[])).await;
+    sleep(20 * SECOND).await;
+    assert_eq!(rig.calls(), []);
+    assert!(rig.status.holding().is_some());
+    rig.until(|rig| rig.status.entries() == 0).await;
+    assert_eq!(rig.status.applied_revision(), 11);
+}

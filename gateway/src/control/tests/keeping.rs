@@ -277,3 +277,20 @@ async fn a_directory_that_cannot_be_made_is_an_error_shown_and_no_more() {
     assert_eq!(rig.calls(), [apply(2, &["routes/a=2@2"])]);
     rig.stop().await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_copy_that_makes_the_publisher_panic_does_not_keep_the_store_out() {
+    let dir = two_generations();
+    let mut rig = Rig::new(Some(dir.path()));
+    rig.notes.panics.store(true, SeqCst);
+    rig.send(lost("connection refused"));
+    rig.start();
+    rig.until(|rig| rig.ready.load(SeqCst)).await;
+    assert!(!rig.status.ready());
+    rig.notes.panics.store(false, SeqCst);
+    rig.calls();
+    rig.sent(resync(2, &[("routes/a", "2", 2)])).await;
+    sleep(SECOND).await;
+    assert_eq!(rig.calls(), [replace(2, &["routes/a=2@2"])]);
+    assert!(rig.status.ready());
+}

@@ -14,8 +14,8 @@ use super::etcd::{EtcdOptions, EtcdStore};
 use super::{Event, Kv, Listing, Revision, SharedStore, WatchItem};
 
 pub(super) mod etcd_server;
-pub(super) mod tcp_proxy;
 mod promises;
+pub(super) mod tcp_proxy;
 
 /// Long enough for a busy machine; a test that waits so long has failed.
 const PATIENCE: Duration = Duration::from_secs(60);

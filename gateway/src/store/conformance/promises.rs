@@ -309,8 +309,7 @@ pub(super) async fn an_expired_lease_takes_its_keys_in_one_revision(store: Share
     let written = store.txn(vec![], (0..5).map(put).chain([Op::put("k/stays", "v")]).collect()).await.unwrap();
     mirror.reach(written).await;
     let events = mirror.events().await;
-    let expected: Vec<_> =
-        (0..5).map(|n| Event::Delete { key: format!("k/{n}"), revision: written + 1 }).collect();
+    let expected: Vec<_> = (0..5).map(|n| Event::Delete { key: format!("k/{n}"), revision: written + 1 }).collect();
     assert_eq!(events, expected);
     assert_eq!(keys(&store, "").await, ["k/stays"]);
     assert_eq!(revision(&store).await, written + 1);

@@ -12,8 +12,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use redb::{
-    CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable,
-    StorageError, TableDefinition, TableError, TransactionError,
+    CommitError, Database, DatabaseError, ReadTransaction, ReadableDatabase, ReadableTable, StorageError,
+    TableDefinition, TableError, TransactionError,
 };
 
 use super::super::{Event, Kv, LeaseId, Listing, Revision, StoreError};
@@ -25,8 +25,7 @@ pub(super) const KEYS: TableDefinition<'_, &str, Row<'_>> = TableDefinition::new
 /// Lease: time to live in seconds.
 pub(super) const LEASES: TableDefinition<'_, LeaseId, u64> = TableDefinition::new("leases");
 /// The keys of each lease.
-pub(super) const LEASE_KEYS: TableDefinition<'_, (LeaseId, &str), ()> =
-    TableDefinition::new("lease_keys");
+pub(super) const LEASE_KEYS: TableDefinition<'_, (LeaseId, &str), ()> = TableDefinition::new("lease_keys");
 pub(super) const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 pub(super) const REVISION: &str = "revision";
 const FORMAT: &str = "format";
@@ -66,10 +65,7 @@ impl fmt::Display for Disk {
 
 pub(super) fn open_file(path: &Path) -> Result<Database, DatabaseError> {
     // Without the check a damaged file panics later, in the middle of a call.
-    redb::Builder::new()
-        .set_cache_size(CACHE_BYTES)
-        .set_check_integrity_on_open(true)
-        .create(path)
+    redb::Builder::new().set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true).create(path)
 }
 
 impl Disk {
@@ -123,10 +119,7 @@ impl Disk {
 
     /// Commits what `work` does, on disk when this returns `Ok`. What changes nothing is not
     /// committed.
-    pub(super) fn write(
-        &self,
-        work: impl FnOnce(&mut Tx<'_>) -> Result<(), Refusal>,
-    ) -> Result<Committed, StoreError> {
+    pub(super) fn write(&self, work: impl FnOnce(&mut Tx<'_>) -> Result<(), Refusal>) -> Result<Committed, StoreError> {
         let database = self.database()?;
         let result = (|| {
             let txn = database.begin_write()?;
@@ -146,10 +139,7 @@ impl Disk {
         })
     }
 
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>,
-    ) -> Result<T, StoreError> {
+    fn read<T>(&self, work: impl FnOnce(&ReadTransaction) -> Result<T, redb::Error>) -> Result<T, StoreError> {
         let database = self.database()?;
         let result = database.begin_read().map_err(redb::Error::from).and_then(|tx| work(&tx));
         result.map_err(|e| self.fail(database, e))
@@ -199,7 +189,11 @@ impl Disk {
 
     /// Lets the next call open the file again, and says what went wrong.
     fn fail(&self, failed: Arc<Database>, error: redb::Error) -> StoreError {
-        let failed = Arc::downgrade(&failed);
+        let failed = {
+            let weak = Arc::downgrade(&failed);
+            drop(failed);
+            weak
+        };
         {
             let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
             let current = open.database.take_if(|database| Weak::ptr_eq(&Arc::downgrade(database), &failed));
@@ -216,11 +210,9 @@ impl Disk {
 
     fn open_error(&self, error: DatabaseError) -> StoreError {
         match error {
-            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => {
-                StoreError::Unavailable(format!(
-                    "{self} is in use by another process; use the admin API of the running gateway instead"
-                ))
-            }
+            DatabaseError::DatabaseAlreadyOpen | DatabaseError::LockProtocolMismatch => StoreError::Unavailable(
+                format!("{self} is in use by another process; use the admin API of the running gateway instead"),
+            ),
             DatabaseError::Storage(StorageError::Io(e)) => self.io_error(&e),
             DatabaseError::Storage(StorageError::Corrupted(e)) => self.damaged(&e),
             DatabaseError::UpgradeRequired(version) => {

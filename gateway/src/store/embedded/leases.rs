@@ -66,18 +66,12 @@ impl LeaseClock {
                 return None;
             }
             let now = Instant::now();
-            let due: Vec<_> =
-                state.leases.iter().filter(|(_, e)| e.deadline <= now).map(|(id, _)| *id).collect();
+            let due: Vec<_> = state.leases.iter().filter(|(_, e)| e.deadline <= now).map(|(id, _)| *id).collect();
             if !due.is_empty() {
                 return Some(due);
             }
             state = match state.leases.values().map(|e| e.deadline).min() {
-                Some(next) => {
-                    self.changed
-                        .wait_timeout(state, next - now)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
-                }
+                Some(next) => self.changed.wait_timeout(state, next - now).unwrap_or_else(PoisonError::into_inner).0,
                 None => self.changed.wait(state).unwrap_or_else(PoisonError::into_inner),
             };
         }

@@ -142,11 +142,9 @@ impl Store for EmbeddedStore {
 
     async fn health(&self) -> Health {
         match self.run(|inner| inner.disk.revision()).await {
-            Ok(revision) => Health {
-                ok: true,
-                revision: Some(revision),
-                detail: format!("embedded store in {}", self.inner.disk),
-            },
+            Ok(revision) => {
+                Health { ok: true, revision: Some(revision), detail: format!("embedded store in {}", self.inner.disk) }
+            }
             Err(e) => Health { ok: false, revision: None, detail: e.to_string() },
         }
     }
@@ -215,20 +213,14 @@ impl Inner {
     }
 
     /// Runs `work` as one durable transaction, then tells the watchers.
-    fn write(
-        &self,
-        work: impl FnOnce(&mut tx::Tx<'_>) -> Result<(), tx::Refusal>,
-    ) -> Result<Revision, StoreError> {
+    fn write(&self, work: impl FnOnce(&mut tx::Tx<'_>) -> Result<(), tx::Refusal>) -> Result<Revision, StoreError> {
         let mut published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
         let result = self.disk.write(work);
         match &result {
             Ok(committed) if committed.revision == *published => {}
             Ok(committed) if committed.revision == *published + 1 => {
                 *published = committed.revision;
-                self.publish(Change::Events {
-                    revision: committed.revision,
-                    events: committed.events.clone(),
-                });
+                self.publish(Change::Events { revision: committed.revision, events: committed.events.clone() });
             }
             // A failed commit can still have reached the disk. Then the store is one revision
             // further than anyone was told, and watchers have to look for themselves.
@@ -256,8 +248,5 @@ impl Inner {
 
 /// Whether the disk (or a quota on it) is full.
 fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge)
 }

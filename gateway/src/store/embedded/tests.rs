@@ -7,9 +7,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use futures::FutureExt as _;
 use proptest::prelude::*;
-use redb::backends::FileBackend;
 use redb::StorageBackend;
+use redb::backends::FileBackend;
 
 use super::super::conformance::{Mirror, eventually};
 use super::super::{Lease, SharedStore};
@@ -42,6 +43,22 @@ async fn content_and_revision_survive_a_restart() {
     let store = shared(EmbeddedStore::open(&file(&dir)).unwrap());
     assert_eq!(store.list("").await.unwrap(), listing);
     assert_eq!(put(&store, "a", "3", Lease::None).await, Ok(last + 1));
+}
+
+#[tokio::test]
+async fn an_acknowledged_write_survives_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = dir.path().join("copy.redb");
+    let store = shared(EmbeddedStore::open(&file(&dir)).unwrap());
+    let lease = store.grant_lease(Duration::from_secs(600)).await.unwrap();
+    for n in 0..20 {
+        put(&store, &format!("k/{n}"), "v", Lease::Attach(lease)).await.unwrap();
+        // What a crash would leave, as the store has not been closed.
+        fs::copy(file(&dir), &copy).unwrap();
+        let crashed = shared(EmbeddedStore::open(&copy).unwrap());
+        assert_eq!(crashed.list("").await.unwrap(), store.list("").await.unwrap());
+        crashed.renew_lease(lease).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -222,6 +239,35 @@ async fn a_watch_ends_with_the_store_and_does_not_keep_it_open() {
     assert_eq!(futures::StreamExt::next(&mut stream).await, None);
 }
 
+#[test]
+fn a_change_that_is_in_the_first_listing_is_not_yielded_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = shared(EmbeddedStore::open(&file(&dir)).unwrap());
+    // One blocking thread, held until both the write and the watcher's listing wait for it.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().max_blocking_threads(1).build().unwrap();
+    runtime.block_on(async {
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let holder = tokio::task::spawn_blocking(move || held.recv());
+        let mut first = put_later(&store, "k/1");
+        assert!((&mut first).now_or_never().is_none());
+        let mut mirror = Mirror::of(&store, &["k/"]);
+        let mut resync = Box::pin(mirror.resync());
+        assert!((&mut resync).now_or_never().is_none());
+        release.send(()).unwrap();
+        holder.await.unwrap().unwrap();
+        let first = first.await.unwrap();
+        assert_eq!(resync.await.revision, first);
+        let second = put_later(&store, "k/2").await.unwrap();
+        let events = mirror.events().await;
+        assert_eq!((events.len(), mirror.revision), (1, second));
+    });
+}
+
+fn put_later(store: &SharedStore, key: &str) -> futures::future::BoxFuture<'static, Result<Revision, StoreError>> {
+    let (store, key) = (store.clone(), key.to_owned());
+    Box::pin(async move { store.txn(vec![], vec![Op::put(key, "v")]).await })
+}
+
 /// The semantics, as plainly as they can be said.
 #[derive(Default)]
 struct Model {
@@ -235,9 +281,7 @@ impl Model {
         for guard in guards {
             let holds = match guard {
                 Guard::Absent(key) => !self.keys.contains_key(key),
-                Guard::ModRevision(key, revision) => {
-                    self.keys.get(key).is_some_and(|kv| kv.mod_revision == *revision)
-                }
+                Guard::ModRevision(key, revision) => self.keys.get(key).is_some_and(|kv| kv.mod_revision == *revision),
             };
             if !holds {
                 return Err(StoreError::Conflict);

@@ -49,9 +49,7 @@ impl<'txn> Tx<'txn> {
         for guard in guards {
             let holds = match guard {
                 Guard::Absent(key) => self.get(key)?.is_none(),
-                Guard::ModRevision(key, revision) => {
-                    self.get(key)?.is_some_and(|kv| kv.mod_revision == *revision)
-                }
+                Guard::ModRevision(key, revision) => self.get(key)?.is_some_and(|kv| kv.mod_revision == *revision),
             };
             if !holds {
                 return Err(StoreError::Conflict.into());
@@ -91,10 +89,7 @@ impl<'txn> Tx<'txn> {
             mod_revision,
             lease,
         };
-        self.keys.insert(
-            key,
-            (kv.create_revision, kv.mod_revision, kv.lease.unwrap_or(0), kv.value.as_ref()),
-        )?;
+        self.keys.insert(key, (kv.create_revision, kv.mod_revision, kv.lease.unwrap_or(0), kv.value.as_ref()))?;
         self.events.push(Event::Put(kv));
         Ok(())
     }

@@ -15,7 +15,10 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// What the writer tells watchers.
 pub(super) enum Change {
-    Events { revision: Revision, events: Vec<Event> },
+    Events {
+        revision: Revision,
+        events: Vec<Event>,
+    },
     /// The store changed in a way nobody saw.
     Unknown,
 }
@@ -28,10 +31,7 @@ pub(super) fn stream(inner: &Arc<Inner>, prefixes: Vec<String>) -> BoxStream<'st
         revision: None,
         disconnected: false,
     };
-    stream::unfold(watcher, |mut watcher| async move {
-        watcher.next().await.map(|item| (item, watcher))
-    })
-    .boxed()
+    stream::unfold(watcher, |mut watcher| async move { watcher.next().await.map(|item| (item, watcher)) }).boxed()
 }
 
 struct Watcher {

@@ -92,16 +92,17 @@ impl Endpoints {
         let count = self.all.len();
         let mut maybe_repeated = false;
         let mut last = None;
-        let mut unreached = 0;
+        let mut hopeless_in_a_row = 0;
         // While a cluster elects a leader another try may go better; when no endpoint can be
-        // reached the caller had better know at once. One try more than there are endpoints: a
-        // connection that died unnoticed, as over a restart of etcd, fails the first call on it.
+        // reached or takes our login the caller had better know at once. One try more than there
+        // are endpoints: a connection that died unnoticed, as over a restart of etcd, fails the
+        // first call on it.
         for attempt in 0.. {
             if attempt >= count && attempt % count == 0 {
                 tokio::time::sleep(PAUSE).await;
             }
             let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() || unreached > count {
+            if left.is_zero() || hopeless_in_a_row > count {
                 break;
             }
             let index = (first + attempt) % count;
@@ -109,14 +110,15 @@ impl Endpoints {
             let share = if attempt < count { count - attempt } else { count };
             let failure = match self.attempt(index, left / u32::try_from(share).unwrap_or(1), &op).await {
                 Ok(value) => {
-                    self.worked(index, first, last.as_ref());
+                    self.worked(index);
                     return Ok(Answer { value, maybe_repeated });
                 }
                 Err(failure) if failure.is_retryable() => failure,
                 Err(answered) => return Err(answered),
             };
-            self.prefer_next(index);
-            unreached = if matches!(failure, Failure::Unreached(_)) { unreached + 1 } else { 0 };
+            self.leave(index, &failure);
+            let hopeless = matches!(failure, Failure::Unreached(_) | Failure::NotDone(StoreError::Denied(_)));
+            hopeless_in_a_row = if hopeless { hopeless_in_a_row + 1 } else { 0 };
             if matches!(failure, Failure::Unknown(_)) {
                 if retry == Retry::NotDone {
                     return Err(failure);
@@ -132,12 +134,7 @@ impl Endpoints {
         Err(if maybe_repeated { Failure::Unknown(error) } else { Failure::NotDone(error) })
     }
 
-    async fn attempt<T, F>(
-        &self,
-        index: usize,
-        budget: Duration,
-        op: impl Fn(Client) -> F,
-    ) -> Result<T, Failure>
+    async fn attempt<T, F>(&self, index: usize, budget: Duration, op: impl Fn(Client) -> F) -> Result<T, Failure>
     where
         F: Future<Output = Result<T, Error>>,
     {
@@ -172,20 +169,20 @@ impl Endpoints {
         Ok(numbered)
     }
 
-    fn worked(&self, index: usize, first: usize, failed: Option<&StoreError>) {
+    fn worked(&self, index: usize) {
         self.preferred.store(index, Ordering::Relaxed);
-        let url = &self.all[index].url;
         if self.unreachable.swap(false, Ordering::Relaxed) {
-            log::info!("etcd works again at {url}");
-        } else if let (Some(error), true) = (failed, index != first) {
-            log::warn!("etcd at {} failed, now using {url}: {error}", self.all[first].url);
+            log::info!("etcd works again at {}", self.all[index].url);
         }
     }
 
-    fn prefer_next(&self, failed: usize) {
+    /// Leaves an endpoint, unless another call has done so already. Says so once an outage.
+    fn leave(&self, failed: usize, failure: &Failure) {
         let next = (failed + 1) % self.all.len();
-        // Unless another call has found a better one meanwhile.
-        let _ = self.preferred.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed);
+        let left = self.preferred.compare_exchange(failed, next, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+        if left && next != failed && !self.unreachable.load(Ordering::Relaxed) {
+            log::warn!("etcd at {} failed, trying {}: {failure}", self.all[failed].url, self.all[next].url);
+        }
     }
 }
 

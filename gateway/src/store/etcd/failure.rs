@@ -1,6 +1,7 @@
 //! What an error of etcd, or of the way to it, means for the call.
 
 use std::error::Error;
+use std::fmt;
 
 use tonic::{Code, ConnectError, Status};
 
@@ -50,15 +51,25 @@ impl From<etcd_client::Error> for Failure {
     }
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Final(e) | Self::Unreached(e) | Self::NotDone(e) | Self::Unknown(e) => e.fmt(f),
+            Self::NoLease => f.write_str("etcd no longer knows the lease"),
+            Self::NoKey => f.write_str("a key is gone"),
+            Self::NoHistory => f.write_str("etcd no longer has the revision"),
+            Self::TooLarge => f.write_str("an answer of etcd is too large"),
+            Self::AuthOff => f.write_str("etcd has no users"),
+        }
+    }
+}
+
 impl From<Failure> for StoreError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::Final(e) | Failure::Unreached(e) | Failure::NotDone(e) | Failure::Unknown(e) => e,
-            Failure::NoLease => Self::Unavailable("etcd no longer knows the lease".into()),
             Failure::NoKey => Self::Conflict,
-            Failure::NoHistory => Self::Unavailable("etcd no longer has the revision".into()),
-            Failure::TooLarge => Self::Unavailable("an answer of etcd is too large".into()),
-            Failure::AuthOff => Self::Denied("etcd has no users".into()),
+            failure => Self::Unavailable(failure.to_string()),
         }
     }
 }

@@ -203,10 +203,8 @@ impl Store for EtcdStore {
     }
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
-        let answer = self
-            .endpoints
-            .call(Retry::Always, |client| async move { client.lease_client().revoke(lease).await })
-            .await;
+        let answer =
+            self.endpoints.call(Retry::Always, |client| async move { client.lease_client().revoke(lease).await }).await;
         match answer {
             Ok(_) | Err(Failure::NoLease) => Ok(()),
             Err(e) => Err(e.into()),

@@ -256,11 +256,7 @@ fn read_certificates(field: &str, path: &Path) -> Result<Vec<X509>, StoreError> 
     Ok(certificates)
 }
 
-fn parse<T>(
-    field: &str,
-    path: &Path,
-    parse: impl Fn(&[u8]) -> Result<T, ErrorStack>,
-) -> Result<T, StoreError> {
+fn parse<T>(field: &str, path: &Path, parse: impl Fn(&[u8]) -> Result<T, ErrorStack>) -> Result<T, StoreError> {
     let pem = std::fs::read(path).map_err(|e| invalid(field, &format!("{}: {e}", path.display())))?;
     parse(&pem).map_err(|e| invalid(field, &format!("{} is no PEM file of that kind: {e}", path.display())))
 }

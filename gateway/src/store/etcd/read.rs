@@ -46,11 +46,7 @@ pub(super) fn kv(kv: &KeyValue) -> Option<Kv> {
     })
 }
 
-pub(super) async fn get(
-    endpoints: &Endpoints,
-    key: &str,
-    options: Option<GetOptions>,
-) -> Result<GetResponse, Failure> {
+pub(super) async fn get(endpoints: &Endpoints, key: &str, options: Option<GetOptions>) -> Result<GetResponse, Failure> {
     let answer = endpoints
         .call(Retry::Always, |client| {
             let (key, options) = (key.to_owned(), options.clone());

@@ -28,9 +28,10 @@ const SILENCES: u32 = 3;
 pub(super) fn stream(endpoints: Arc<Endpoints>, prefixes: Vec<String>) -> BoxStream<'static, WatchItem> {
     let prefixes = prefix::without_overlap(prefixes);
     let options = endpoints.options();
-    // Three silences make a little less than the time keep-alive may take, and each is shorter
-    // than its interval: answers to probes make pings needless, of which etcd allows few.
-    let silence = (options.keep_alive_interval + options.keep_alive_timeout) * 3 / 10;
+    // Three silences and the grace make a little less than the time keep-alive may take, and each
+    // silence is shorter than its interval: answers to probes make pings needless, of which etcd
+    // allows few.
+    let silence = (options.keep_alive_interval + options.keep_alive_timeout) * 11 / 40;
     let watcher = Watcher {
         endpoints,
         prefixes,
@@ -231,10 +232,9 @@ impl Watcher {
                 }
                 continue;
             };
-            let response = message.map_err(|e| Lost::by(e.into()))?.ok_or_else(|| Lost {
-                reason: "etcd closed the watch".into(),
-                resync: false,
-            })?;
+            let response = message
+                .map_err(|e| Lost::by(e.into()))?
+                .ok_or_else(|| Lost { reason: "etcd closed the watch".into(), resync: false })?;
             silences = 0;
             self.pause = FIRST_PAUSE;
             let events = known.advance(&response)?;

@@ -110,19 +110,19 @@ impl MemoryKeys {
         Ok(())
     }
 
-    fn change(&self, key: &str, value: Option<Bytes>) -> Result<(), EnvError> {
+    fn change(&self, key: &str, value: Option<&Bytes>) -> Result<(), EnvError> {
         self.check()?;
         if key.is_empty() {
             return Err(EnvError::Invalid("the key is empty".to_owned()));
         }
         let mut watchers = lock(&self.watchers);
-        let before = match &value {
+        let before = match value {
             Some(value) => lock(&self.content).insert(key.to_owned(), value.clone()),
             None => lock(&self.content).remove(key),
         };
         if value.is_some() || before.is_some() {
             for watcher in watchers.iter_mut() {
-                (watcher.on_change)(KeyChange { key: key.to_owned(), value: value.clone() });
+                (watcher.on_change)(KeyChange { key: key.to_owned(), value: value.cloned() });
             }
         }
         Ok(())
@@ -138,7 +138,7 @@ impl KeyValue for MemoryKeys {
     }
 
     fn put<'a>(&'a self, key: &'a str, value: Bytes) -> BoxFuture<'a, Result<(), EnvError>> {
-        Box::pin(async move { self.change(key, Some(value)) })
+        Box::pin(async move { self.change(key, Some(&value)) })
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<(), EnvError>> {

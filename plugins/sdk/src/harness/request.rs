@@ -79,8 +79,7 @@ impl<'h> Request<'h> {
             Some((path, query)) => (path, Some(query.to_owned())),
             None => (&*self.target, None),
         };
-        let state =
-            RequestState::new(self.harness.route.clone(), self.client_ip, path::normalise(raw_path), query);
+        let state = RequestState::new(self.harness.route.clone(), self.client_ip, path::normalise(raw_path), query);
         let mut run = Run { harness: self.harness, exchange: Exchange::new(state), node: None };
         let mut head = self.head;
 
@@ -130,11 +129,11 @@ impl<'h> Run<'h> {
     fn proxy(&mut self, head: &mut Head, target: &str, body: &Bytes) -> Response {
         let mut upstream_head = match self.connect(head) {
             Ok(upstream_head) => upstream_head,
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         let body = match self.request_body(body) {
             Ok(body) => body,
-            Err(response) => return response,
+            Err(response) => return *response,
         };
         if head.headers.contains_key(header::CONTENT_LENGTH) {
             upstream_head.headers.insert(header::CONTENT_LENGTH, body.len().into());
@@ -155,7 +154,7 @@ impl<'h> Run<'h> {
     }
 
     /// Picks a node and fails as often as the harness was told; the head of the try that worked.
-    fn connect(&mut self, head: &mut Head) -> Result<Head, Response> {
+    fn connect(&mut self, head: &mut Head) -> Result<Head, Box<Response>> {
         let mut tried = Vec::new();
         for attempt in 1..=MAX_TRIES {
             self.exchange.choice.attempt = attempt;
@@ -175,20 +174,24 @@ impl<'h> Run<'h> {
                 return Ok(upstream_head);
             }
         }
-        Err(Response::new(StatusCode::BAD_GATEWAY))
+        Err(Box::new(Response::new(StatusCode::BAD_GATEWAY)))
     }
 
-    fn request_body(&mut self, body: &Bytes) -> Result<Bytes, Response> {
+    fn request_body(&mut self, body: &Bytes) -> Result<Bytes, Box<Response>> {
         let plugins = self.plugins(Phases::REQUEST_BODY);
         let state = &mut self.exchange.state;
-        let filtered = body::filter(body, self.harness.chunk_size, plugins, |p| p.request_body_mode(), |p, piece, end| {
-            p.request_body_filter(state, piece, end)
-        });
+        let filtered = body::filter(
+            body,
+            self.harness.chunk_size,
+            plugins,
+            |p| p.request_body_mode(),
+            |p, piece, end| p.request_body_filter(state, piece, end),
+        );
         filtered.map_err(|stopped| match stopped {
-            Stopped::TooLarge => Response::new(StatusCode::PAYLOAD_TOO_LARGE),
+            Stopped::TooLarge => Box::new(Response::new(StatusCode::PAYLOAD_TOO_LARGE)),
             Stopped::By(plugin, response) => {
                 self.exchange.answered_by = Some(plugin);
-                *response
+                response
             }
         })
     }
@@ -202,11 +205,16 @@ impl<'h> Run<'h> {
         }
         let plugins = self.plugins(Phases::RESPONSE_BODY);
         let state = &mut self.exchange.state;
-        let filtered =
-            body::filter(&response.body, self.harness.chunk_size, plugins, |p| p.response_body_mode(), |p, piece, end| {
+        let filtered = body::filter(
+            &response.body,
+            self.harness.chunk_size,
+            plugins,
+            |p| p.response_body_mode(),
+            |p, piece, end| {
                 p.response_body_filter(state, piece, end);
                 Ok::<_, Infallible>(())
-            });
+            },
+        );
         let Ok(body) = filtered else {
             *response = Response::new(StatusCode::BAD_GATEWAY);
             return self.response_heads(response);
@@ -214,7 +222,7 @@ impl<'h> Run<'h> {
         response.body = body;
         if let Some(announced) = response.headers.get(header::CONTENT_LENGTH) {
             assert!(
-                announced == &HeaderValue::from(response.body.len()),
+                *announced == HeaderValue::from(response.body.len()),
                 "a plugin made the body {} bytes long and left `Content-Length: {announced:?}`: remove it in response_filter",
                 response.body.len(),
             );

@@ -239,7 +239,10 @@ async fn a_plugin_starts_once() {
     assert_eq!(harness.environment_of("low").count("started"), 0);
     harness.get("/").send().await;
     harness.get("/").send().await;
-    assert_eq!((harness.environment_of("low").count("started"), harness.environment_of("high").count("started")), (1, 1));
+    assert_eq!(
+        (harness.environment_of("low").count("started"), harness.environment_of("high").count("started")),
+        (1, 1)
+    );
 }
 
 #[test]
@@ -268,16 +271,12 @@ async fn keys_can_be_watched() {
     keys.delete("never").await.unwrap();
     drop(task);
     keys.put("a/3", Bytes::new()).await.unwrap();
-    let seen = seen.lock().unwrap();
-    assert_eq!(*seen, [("a/1".to_owned(), true), ("a/2".to_owned(), true), ("a/1".to_owned(), false)]);
+    assert_eq!(*seen.lock().unwrap(), [("a/1".to_owned(), true), ("a/2".to_owned(), true), ("a/1".to_owned(), false)]);
     let listed: Vec<_> = keys.list("a/").await.unwrap().into_iter().map(|(key, _)| key).collect();
     assert_eq!((listed, keys.get("a/2").await.unwrap()), (vec!["a/2".into(), "a/3".into()], Some("two".into())));
 
     env.set_store_available(false);
-    assert_eq!(
-        keys.get("a/2").await.unwrap_err().to_string(),
-        "the store is unavailable: the test took it away"
-    );
+    assert_eq!(keys.get("a/2").await.unwrap_err().to_string(), "the store is unavailable: the test took it away");
 }
 
 #[tokio::test]
@@ -295,5 +294,8 @@ async fn tasks_stop_and_the_clock_stands() {
     env.advance(Duration::from_secs(60));
     assert_eq!(env.now().duration_since(before).unwrap(), Duration::from_secs(60));
     env.set_secret("key", "value");
-    assert_eq!((env.secret("key"), env.for_another_plugin().secret("key")), (Some("value".into()), Some("value".into())));
+    assert_eq!(
+        (env.secret("key"), env.for_another_plugin().secret("key")),
+        (Some("value".into()), Some("value".into()))
+    );
 }

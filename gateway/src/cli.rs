@@ -1,0 +1,125 @@
+//! The command line.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+use ws_cloud_plugin_sdk::Factory;
+
+use crate::config::{self, Config};
+use crate::server::{self, RunOptions};
+
+mod check;
+
+/// A light, programmable HTTP and gRPC gateway.
+#[derive(Debug, Parser)]
+#[command(name = "ws-cloud-gateway", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (also without a command).
+    Run(RunArgs),
+    /// Check the configuration file and the content of its store, without starting.
+    Check(FileArg),
+    /// Accounts of the Admin API.
+    #[command(subcommand)]
+    Admin(AdminCommand),
+    /// Print the version.
+    Version,
+    /// Print shell completions.
+    Completions {
+        /// bash, elvish, fish, powershell or zsh.
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page.
+    Man,
+}
+
+#[derive(Debug, Subcommand)]
+enum AdminCommand {
+    /// Give an account a new, generated password and print it. With the embedded store the gateway
+    /// must not be running.
+    ResetPassword {
+        #[command(flatten)]
+        file: FileArg,
+        /// The account.
+        #[arg(default_value = "admin")]
+        user: String,
+    },
+}
+
+#[derive(Debug, clap::Args)]
+struct FileArg {
+    /// The configuration file: YAML, or the app.json of the first gateway.
+    #[arg(short, long, value_name = "FILE", env = "GATEWAY_CONFIG_FILE", default_value = "etc/gateway.yaml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    #[command(flatten)]
+    file: FileArg,
+    /// Run with demo upstreams inside, and demo routes in the store.
+    #[arg(long)]
+    demo: bool,
+}
+
+/// Runs the command of the process's arguments. 0: done; 1: it failed; 2: wrong usage.
+pub(crate) fn main(factories: Vec<Factory>) -> ExitCode {
+    let cli = Cli::parse();
+    match execute(cli.command.unwrap_or(Command::Run(cli.run)), factories) {
+        Ok(code) => code,
+        Err(e) => {
+            say_error(&format!("error: {e:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => server::run(load(&args.file)?, factories, RunOptions { demo: args.demo })?,
+        Command::Check(file) => return check::run(&load(&file)?, factories),
+        Command::Admin(AdminCommand::ResetPassword { file, user }) => reset_password(&load(&file)?, &user)?,
+        Command::Version => say(&format!("ws-cloud-gateway {}", env!("CARGO_PKG_VERSION")))?,
+        Command::Completions { shell } => {
+            let mut command = Cli::command();
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command, "ws-cloud-gateway", &mut text);
+            std::io::stdout().write_all(&text)?;
+        }
+        Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn load(file: &FileArg) -> anyhow::Result<Config> {
+    Ok(config::load(&file.config)?)
+}
+
+fn reset_password(config: &Config, user: &str) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let password = runtime.block_on(async {
+        let store = server::store::open(&config.store)?;
+        anyhow::Ok(crate::admin::reset_password(&store, &config.store.data_prefix, user).await?)
+    })?;
+    say(&format!("{user} password: {password}"))
+}
+
+/// Prints a line; a reader that has gone away is an error, not a panic.
+fn say(line: &str) -> anyhow::Result<()> {
+    writeln!(std::io::stdout(), "{line}")?;
+    Ok(())
+}
+
+#[allow(clippy::print_stderr)]
+fn say_error(line: &str) {
+    eprintln!("{line}");
+}

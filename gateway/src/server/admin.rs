@@ -1,0 +1,172 @@
+//! Starts the Admin API and the status listener, and gives them what they ask for.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use log::LevelFilter;
+use pingora::upstreams::peer::HttpPeer;
+use serde_json::{Value, json};
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch::Receiver;
+
+use super::Parts;
+use crate::admin::{
+    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router,
+};
+use crate::proxy::Internal;
+use crate::request::forwarded::TrustedProxies;
+use crate::telemetry::ErrorLog;
+
+/// How long until the first start is tried again with a store that is away.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Starts both. Returns the admin's own socket when it is to be answered on the data ports.
+pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyhow::Result<Option<Internal>> {
+    let config = &parts.config;
+    if let Some(address) = config.status.listen {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (status.listen)"))?;
+        let router = status_router(status_deps(parts), PeerSource::Socket);
+        tokio::spawn(serve(listener, router, Limits::default(), stopped.clone()));
+        log::info!("status on http://{address}");
+    }
+    if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
+        return Ok(None);
+    }
+    create_accounts(parts).await;
+    let admin = Admin::new(admin_deps(parts));
+    if let Some(address) = config.admin.listen {
+        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (admin.listen)"))?;
+        let limits = Limits { allow: Some(config.admin.allow.clone()), ..Limits::default() };
+        let router = Arc::clone(&admin).router(PeerSource::Socket);
+        tokio::spawn(serve(listener, router, limits, stopped.clone()));
+        log::info!("admin on http://{address}");
+    }
+    if !config.admin.on_gateway_ports {
+        return Ok(None);
+    }
+    // A folder only this user can enter; the socket in it trusts who the data plane says is asking.
+    let folder = tempfile::Builder::new().prefix("ws-cloud-gateway-").tempdir().context("cannot make a private folder")?;
+    let path = folder.path().join("admin.sock");
+    let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
+    let router = admin.router(PeerSource::Header);
+    let serving = serve(listener, router, Limits::default(), stopped.clone());
+    tokio::spawn(async move {
+        serving.await;
+        drop(folder);
+    });
+    let path = path.to_str().context("the path of the private folder is not UTF-8")?;
+    let peer = HttpPeer::new_uds(path, false, String::new()).map_err(|e| anyhow::anyhow!("{e}"))?;
+    Ok(Some(Internal { peer, allow: TrustedProxies::new(config.admin.allow.clone()) }))
+}
+
+/// Makes the first account. With a store that is away it is made when the store is back: serving
+/// requests does not wait for it.
+async fn create_accounts(parts: &Arc<Parts>) {
+    if try_create(parts).await {
+        return;
+    }
+    let parts = Arc::clone(parts);
+    tokio::spawn(async move {
+        loop {
+            tokio::time::sleep(RETRY).await;
+            if try_create(&parts).await {
+                return;
+            }
+        }
+    });
+}
+
+#[allow(clippy::print_stdout)]
+async fn try_create(parts: &Parts) -> bool {
+    let config = &parts.config;
+    match first_start(&parts.store, &config.store.data_prefix, &config.admin).await {
+        Ok(Some(password)) => {
+            println!("admin password: {password}");
+            true
+        }
+        Ok(None) => true,
+        Err(e) => {
+            log::warn!("the admin account could not be looked for yet: {e}");
+            false
+        }
+    }
+}
+
+fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
+    let checker = Arc::clone(&parts.checker);
+    let plugins = checker.registry().factories().map(|factory| PluginInfo {
+        name: factory.name.into(),
+        description: factory.description.into(),
+        version: factory.version.into(),
+    });
+    // The first gateway lists resolving a service's nodes as a plugin.
+    let discovery = PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
+    let status = Arc::clone(parts);
+    let errors = parts.errors.clone();
+    AdminDeps {
+        store: Arc::clone(&parts.store),
+        data_prefix: parts.config.store.data_prefix.clone(),
+        plugins: std::iter::once(discovery).chain(plugins).collect(),
+        check: Arc::new(move |key, value| checker.check(key, value)),
+        status: Arc::new(move || report(&status)),
+        log_level: Arc::new(move |level| log_level(&errors, level)),
+        config: parts.config.admin.clone(),
+        server_header: parts.config.client.server_header.clone(),
+    }
+}
+
+fn log_level(errors: &ErrorLog, level: Option<&str>) -> Result<String, String> {
+    if let Some(level) = level {
+        let filter: LevelFilter =
+            level.parse().map_err(|_| format!("\"{level}\" is not one of off, error, warn, info, debug, trace"))?;
+        errors.set_level(filter);
+        log::info!("log level set to {filter}");
+    }
+    Ok(errors.level().to_string().to_lowercase())
+}
+
+fn report(parts: &Parts) -> Value {
+    let snapshot = parts.handle.load_full();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_seconds": parts.started.elapsed().as_secs(),
+        "ready": parts.is_ready(),
+        "draining": parts.draining.load(Ordering::Relaxed),
+        "store": parts.config.store.kind,
+        "config": parts.status.to_json(),
+        "routes": snapshot.route_count(),
+        "services": snapshot.upstreams().count(),
+        "rejected": &*snapshot.rejected,
+    })
+}
+
+fn status_deps(parts: &Arc<Parts>) -> StatusDeps {
+    let (ready, metrics, stub) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(parts));
+    StatusDeps {
+        ready: Arc::new(move || {
+            let is_ready = ready.is_ready();
+            let status = if is_ready { "ready" } else { "not ready" };
+            let rejected = ready.handle.load().rejected.len();
+            (is_ready, json!({"status": status, "config": ready.status.to_json(), "rejected": rejected}))
+        }),
+        metrics: Arc::new(move || scrape(&metrics)),
+        nginx_status: Arc::new(move || stub.metrics.nginx_status()),
+        nginx_status_allow: parts.config.admin.allow.clone(),
+        server_header: parts.config.client.server_header.clone(),
+    }
+}
+
+fn scrape(parts: &Parts) -> String {
+    let config = &parts.metrics.config;
+    config.stored_revision.store(parts.status.stored_revision(), Ordering::Relaxed);
+    config.applied_revision.store(parts.status.applied_revision(), Ordering::Relaxed);
+    config.rejected_objects.store(parts.handle.load().rejected.len() as u64, Ordering::Relaxed);
+    config.set_connected(parts.status.connected());
+    let mut text = String::new();
+    if let Err(e) = parts.metrics.encode(&mut text) {
+        log::error!("the metrics could not be written: {e}");
+    }
+    text
+}

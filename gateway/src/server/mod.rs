@@ -1,0 +1,279 @@
+//! The composition root: store, control, data plane, admin and status wired together, and the life
+//! of the process from the first bind to the last log line.
+
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, anyhow};
+use pingora::listeners::ListenerConfig;
+use pingora::protocols::l4::stream::L4BufferSettings;
+use pingora::server::configuration::ServerConf;
+use pingora::server::{RunArgs, Server};
+use pingora::services::listening::Service;
+use pingora_proxy::http_proxy;
+use tokio::runtime::Runtime;
+use tokio::sync::watch;
+use ws_cloud_plugin_sdk::Factory;
+
+use crate::config::Config;
+use crate::control::{Control, ControlOptions, ControlStatus};
+use crate::demo;
+use crate::pipeline::Registry;
+use crate::proxy::{Edge, Internal, Proxy};
+use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
+use crate::store::SharedStore;
+use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
+use crate::upstream::MAX_TRIES;
+use crate::upstream::health;
+
+mod admin;
+mod demo_hint;
+mod options;
+mod plugin_env;
+mod shutdown;
+pub mod store;
+
+pub(crate) use options::checker;
+
+/// Per-connection buffers. Pingora's default of 64 KiB each way costs 62 KB an idle connection
+/// (trap T17); these hold a usual request head and a segment.
+const READ_BUFFER: usize = 8192;
+const WRITE_BUFFER: usize = 1460;
+
+/// How the process is started.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RunOptions {
+    /// With demo upstreams and data.
+    pub demo: bool,
+}
+
+/// What the parts share.
+struct Parts {
+    config: Config,
+    started: Instant,
+    metrics: Arc<Metrics>,
+    access: Arc<AccessLog>,
+    errors: ErrorLog,
+    checker: Arc<Checker>,
+    handle: Arc<Handle>,
+    store: SharedStore,
+    status: Arc<ControlStatus>,
+    draining: Arc<AtomicBool>,
+}
+
+/// Runs the gateway until it is told to end.
+///
+/// # Errors
+/// When it cannot start: a port in use, a store file that cannot be opened, and the like.
+pub fn run(config: Config, factories: Vec<Factory>, run: RunOptions) -> anyhow::Result<()> {
+    let errors = error_log::init(&options::error_log(&config.log.error)).context("log.error.output")?;
+    log_panics();
+    let result = serve(config, factories, run, errors.clone());
+    // The error goes to stderr by way of main; what was logged before it must come first.
+    errors.shutdown(Duration::from_secs(2));
+    result
+}
+
+fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: ErrorLog) -> anyhow::Result<()> {
+    check_ports(&config)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_name("control")
+        .enable_all()
+        .build()
+        .context("cannot start the control threads")?;
+    let (stop, stopped) = watch::channel(false);
+
+    let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
+    let metrics = Metrics::new(config.status.max_labels);
+    metrics.watch_drops("access_log", access.drops());
+    metrics.watch_drops("error_log", errors.drops());
+
+    let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?;
+    let checker = Arc::new(options::checker(&config, registry));
+    let handle = Arc::new(Handle::default());
+    let store = runtime.block_on(async { store::open(&config.store) })?;
+    if run.demo {
+        runtime.block_on(start_demo(&store, &config, stopped.clone()))?;
+    }
+    let (control, status) = control(&config, &checker, &handle, &metrics, &store, &runtime);
+    let parts = Arc::new(Parts {
+        started: Instant::now(),
+        draining: Arc::default(),
+        config,
+        metrics,
+        access,
+        errors,
+        checker,
+        handle,
+        store,
+        status,
+    });
+
+    let (ready, is_ready) = std::sync::mpsc::channel();
+    runtime.spawn(control.run(
+        move || {
+            // Nobody waits any more when the start has failed meanwhile.
+            drop(ready.send(()));
+        },
+        stopped.clone(),
+    ));
+    // The data plane binds when there is something to serve, or it is known that there is nothing.
+    is_ready.recv().context("control ended before it was ready")?;
+    let internal = runtime.block_on(admin::start(&parts, &stopped))?;
+    start_health_checks(&parts, &runtime);
+    if run.demo {
+        tell_demo(&parts.config);
+    }
+    let result = data_plane(&parts, internal);
+
+    log::info!("stopping");
+    drop(stop.send(true));
+    runtime.shutdown_timeout(Duration::from_secs(5));
+    parts.access.shutdown(Duration::from_secs(2));
+    log::info!("stopped");
+    result
+}
+
+/// Pingora tries a busy port for half a minute and then lives on without it (trap T4); and the
+/// admin's would only be found later. So each address is bound once, at the start, and let go.
+fn check_ports(config: &Config) -> anyhow::Result<()> {
+    let data = config.listeners.http.iter().map(|a| ("listeners.http", *a));
+    let data = data.chain(config.listeners.h2c.iter().map(|a| ("listeners.h2c", *a)));
+    let admin = config.admin.listen.map(|a| ("admin.listen", a));
+    let status = config.status.listen.map(|a| ("status.listen", a));
+    for (field, address) in data.chain(admin).chain(status) {
+        let bound: std::io::Result<TcpListener> = TcpListener::bind(address);
+        bound.with_context(|| format!("cannot listen on {address} ({field})"))?;
+    }
+    Ok(())
+}
+
+fn control(
+    config: &Config,
+    checker: &Arc<Checker>,
+    handle: &Arc<Handle>,
+    metrics: &Arc<Metrics>,
+    store: &SharedStore,
+    runtime: &Runtime,
+) -> (Control, Arc<ControlStatus>) {
+    let environments = plugin_env::Environments {
+        store: Arc::clone(store),
+        data_prefix: config.store.data_prefix.clone(),
+        secrets: config.plugins.secrets.clone(),
+        metrics: Arc::clone(metrics),
+        runtime: runtime.handle().clone(),
+    };
+    let compiler = Compiler::new(
+        CompileOptions {
+            checker: Arc::clone(checker),
+            services: options::services(config),
+            metrics: Arc::clone(metrics),
+            env: Box::new(move |plugin| environments.of(plugin)),
+        },
+        Arc::clone(handle),
+    );
+    let options = ControlOptions {
+        data_prefix: config.store.data_prefix.clone(),
+        empty_hold: config.store.empty_hold,
+        store_wait: config.snapshot.store_wait,
+        snapshot_dir: config.snapshot.enabled.then(|| config.snapshot.dir.clone()),
+    };
+    Control::new(Arc::clone(store), Box::new(compiler), options)
+}
+
+fn start_health_checks(parts: &Parts, runtime: &Runtime) {
+    let options = parts.config.healthcheck.as_ref().map(options::health).unwrap_or_default();
+    let handle = Arc::clone(&parts.handle);
+    let checker = health::Checker::new(options);
+    runtime.spawn(checker.run(move || handle.load().upstreams().map(Arc::clone).collect()));
+    let handle = Arc::clone(&parts.handle);
+    parts.metrics.set_nodes(move |each| {
+        for upstream in handle.load().upstreams() {
+            for node in upstream.nodes() {
+                each(&upstream.name, &node.label, node.state.is_usable());
+            }
+        }
+    });
+}
+
+/// Runs Pingora on this thread until a signal ends it.
+fn data_plane(parts: &Parts, internal: Option<Internal>) -> anyhow::Result<()> {
+    let config = &parts.config;
+    let threads = match config.workers {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        n => n,
+    };
+    let conf = ServerConf {
+        threads,
+        listener_tasks_per_fd: threads,
+        work_stealing: false,
+        upstream_keepalive_pool_size: config.upstream.keepalive_pool_size.div_ceil(threads),
+        max_retries: MAX_TRIES,
+        // Our own signal watch drains before Pingora is told to stop.
+        grace_period_seconds: Some(0),
+        graceful_shutdown_timeout_seconds: Some(2),
+        ..ServerConf::default()
+    };
+    let mut server = Server::new_with_opt_and_conf(None, conf);
+    server.bootstrap();
+    let proxy = Proxy::new(
+        options::proxy(config, internal)?,
+        Arc::clone(&parts.handle),
+        Arc::clone(&parts.metrics),
+        Arc::clone(&parts.access),
+        Arc::clone(&parts.draining),
+    );
+    let edge = Edge::new(http_proxy(&server.configuration, proxy), options::edge(config), Arc::clone(&parts.metrics));
+    let mut service = Service::new("gateway".into(), edge);
+    for address in config.listeners.http.iter().chain(&config.listeners.h2c) {
+        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
+        service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
+        log::info!("listening on {address}");
+    }
+    server.add_service(service);
+    let watch = shutdown::Signals { draining: Arc::clone(&parts.draining), metrics: Arc::clone(&parts.metrics) };
+    server.run(RunArgs { shutdown_signal: Box::new(watch) });
+    Ok(())
+}
+
+async fn start_demo(store: &SharedStore, config: &Config, mut stopped: watch::Receiver<bool>) -> anyhow::Result<()> {
+    store::seed(store, &config.store.data_prefix, demo::demo_data()).await.context("cannot store the demo data")?;
+    let addresses = demo::DemoAddresses::default();
+    check_demo_ports(&addresses)?;
+    tokio::spawn(async move {
+        let end = async move { drop(stopped.wait_for(|stop| *stop).await) };
+        if let Err(e) = demo::run(addresses, end).await {
+            log::error!("the demo upstreams ended: {e}");
+        }
+    });
+    Ok(())
+}
+
+fn check_demo_ports(addresses: &demo::DemoAddresses) -> anyhow::Result<()> {
+    for address in addresses.http.iter().chain([&addresses.grpc]) {
+        TcpListener::bind(address).with_context(|| format!("cannot listen on {address} (demo upstream)"))?;
+    }
+    Ok(())
+}
+
+#[allow(clippy::print_stdout)]
+fn tell_demo(config: &Config) {
+    println!("{}", demo_hint::try_this(config));
+}
+
+/// A panic is a line in the error log, like everything else; what it ends is up to who called.
+fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(|l| format!("{}:{}", l.file(), l.line())).unwrap_or_default();
+        log::error!("panic at {place}: {}", panic.payload_as_str().unwrap_or("no message"));
+    }));
+}
+
+impl Parts {
+    fn is_ready(&self) -> bool {
+        self.status.ready() && !self.draining.load(Ordering::Relaxed)
+    }
+}

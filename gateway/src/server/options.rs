@@ -1,0 +1,112 @@
+//! From the configuration file to the options of each part.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use http::HeaderValue;
+
+use crate::config::{AccessLogConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat};
+use crate::pipeline::Registry;
+use crate::proxy::{EdgeOptions, Internal, ProxyOptions};
+use crate::request::forwarded::TrustedProxies;
+use crate::request::path::{self, PathRules};
+use crate::snapshot::{Checker, ServiceDefaults};
+use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
+use crate::upstream::PeerOptions;
+use crate::upstream::health::HealthOptions;
+
+pub(super) fn error_log(config: &ErrorLogConfig) -> ErrorLogOptions {
+    ErrorLogOptions {
+        level: config.level.into(),
+        json: config.format == LogFormat::Json,
+        output: output(&config.output),
+    }
+}
+
+pub(super) fn access_log(config: &AccessLogConfig) -> AccessOptions {
+    AccessOptions {
+        output: output(&config.output),
+        rotate_size: config.rotate_size.0,
+        rotate_keep: config.rotate_keep,
+        queue: config.queue,
+    }
+}
+
+fn output(name: &str) -> Output {
+    match name {
+        "off" => Output::Off,
+        "stdout" => Output::Stdout,
+        "stderr" => Output::Stderr,
+        file => Output::File(PathBuf::from(file)),
+    }
+}
+
+fn rules(config: &Config) -> PathRules {
+    PathRules {
+        merge_slashes: config.routing.merge_slashes,
+        escaped_slashes: match config.routing.escaped_slashes {
+            EscapedSlashes::Keep => path::EscapedSlashes::Keep,
+            EscapedSlashes::Reject => path::EscapedSlashes::Reject,
+            EscapedSlashes::Decode => path::EscapedSlashes::Decode,
+        },
+    }
+}
+
+pub(crate) fn checker(config: &Config, registry: Registry) -> Checker {
+    let own = config.admin.listen.into_iter().chain(config.status.listen).collect();
+    Checker::new(registry, rules(config), config.upstream.deny.clone(), own)
+}
+
+pub(super) fn services(config: &Config) -> ServiceDefaults {
+    let upstream = &config.upstream;
+    ServiceDefaults {
+        peer: PeerOptions {
+            connect: upstream.connect_timeout,
+            read: upstream.read_timeout,
+            send: upstream.send_timeout,
+            idle: upstream.idle_timeout,
+            h2_max_streams: upstream.h2_max_streams,
+            h2_ping_interval: upstream.h2_ping_interval,
+        },
+        max_tries: upstream.max_tries,
+    }
+}
+
+pub(super) fn health(config: &HealthcheckConfig) -> HealthOptions {
+    let active = &config.active;
+    HealthOptions {
+        timeout: Duration::from_secs_f64(active.timeout),
+        concurrency: active.concurrency,
+        healthy_interval: Duration::from_secs_f64(active.healthy.interval),
+        successes: active.healthy.successes,
+        unhealthy_interval: Duration::from_secs_f64(active.unhealthy.interval),
+        failures: active.unhealthy.tcp_failures,
+    }
+}
+
+pub(super) fn proxy(config: &Config, internal: Option<Internal>) -> anyhow::Result<ProxyOptions> {
+    Ok(ProxyOptions {
+        rules: rules(config),
+        trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
+        max_body_size: config.client.max_body_size.0,
+        server_header: HeaderValue::from_str(&config.client.server_header).context("client.server_header")?,
+        eject_time: config.upstream.eject_time,
+        internal,
+    })
+}
+
+pub(super) fn edge(config: &Config) -> EdgeOptions {
+    let client = &config.client;
+    EdgeOptions {
+        header_timeout: client.header_timeout,
+        max_header_size: usize::try_from(client.max_header_size.0).unwrap_or(usize::MAX),
+        body_timeout: client.body_timeout,
+        send_timeout: client.send_timeout,
+        keepalive_timeout: client.keepalive_timeout,
+        h2_idle_timeout: client.h2_idle_timeout,
+        h2_max_streams: client.h2_max_streams,
+        h2c_ports: config.listeners.h2c.iter().map(std::net::SocketAddr::port).collect(),
+        server_header: client.server_header.clone(),
+    }
+}
