@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{Gateway, Request, Upstream, h2c};
+use crate::support::gateway::{put_node, route};
+use crate::support::{Etcd, Gateway, Request, Upstream, h2c};
 
 /// A gateway whose upstream says which route was taken, by the service's name: each route has one
 /// of its own.
@@ -74,15 +75,17 @@ async fn no_route_is_404_on_both_ports() {
 async fn hosts_match_without_port_and_case_and_fall_back_to_a_shorter_prefix() {
     let (gateway, _upstreams) = routed(&[
         ("any", "/api/*", json!({})),
-        ("shop", "/api/v1/*", json!({"hosts": ["shop.example.com"]})),
         ("wild", "/api/v1/*", json!({"hosts": ["*.example.com"]})),
+        ("shop", "/api/v1/*", json!({"hosts": ["shop.example.org", "example.net"]})),
         ("upper", "/upper/*", json!({"hosts": ["UPPER.Example.Com"]})),
     ])
     .await;
     for (host, path, route) in [
-        ("shop.example.com", "/api/v1/x", "shop"),
-        ("shop.example.com:8080", "/api/v1/x", "shop"),
-        ("SHOP.Example.COM", "/api/v1/x", "shop"),
+        ("shop.example.org", "/api/v1/x", "shop"),
+        ("shop.example.org:8080", "/api/v1/x", "shop"),
+        ("SHOP.Example.ORG", "/api/v1/x", "shop"),
+        ("example.net", "/api/v1/x", "shop"),
+        ("www.shop.example.org", "/api/v1/x", "any"),
         ("blog.example.com", "/api/v1/x", "wild"),
         ("a.b.example.com", "/api/v1/x", "wild"),
         ("example.com", "/api/v1/x", "any"),
@@ -92,7 +95,7 @@ async fn hosts_match_without_port_and_case_and_fall_back_to_a_shorter_prefix() {
     ] {
         assert_eq!(taken(&gateway, Request::get(path).header("Host", host)).await, route, "{host}{path}");
     }
-    let over_h2 = h2c::get(gateway.h2c, "Shop.Example.com:99", "/api/v1/x").await;
+    let over_h2 = h2c::get(gateway.h2c, "Shop.Example.org:99", "/api/v1/x").await;
     assert_eq!(&over_h2.body[..], b"shop");
 }
 
@@ -130,16 +133,37 @@ async fn methods_headers_and_query_decide_and_fall_back() {
     }
 }
 
+/// As an operator may write them into etcd: the keys do not matter, the values do.
 #[tokio::test]
-async fn an_explicit_priority_decides_between_equal_routes() {
-    let (gateway, _upstreams) = routed(&[
-        ("low", "/p/*", json!({"hosts": ["a.test", "b.test"], "priority": 1})),
-        ("high", "/p/*", json!({"hosts": ["*.test"], "priority": 5})),
-    ])
-    .await;
-    // Hosts come first: an exact host beats a wildcard one whatever the priority.
-    assert_eq!(taken(&gateway, Request::get("/p/x").header("Host", "a.test")).await, "low");
-    assert_eq!(taken(&gateway, Request::get("/p/x").header("Host", "c.test")).await, "high");
+async fn hosts_then_priority_decide_between_routes_of_one_prefix() {
+    let etcd = Etcd::start().await;
+    let mut upstreams = Vec::new();
+    for (name, more) in [
+        ("exact", json!({"hosts": ["a.example.com"]})),
+        ("near", json!({"hosts": ["*.b.example.com"]})),
+        ("wild", json!({"hosts": ["*.example.com"], "priority": 100})),
+        ("any", json!({"priority": 100})),
+        ("low", json!({"hosts": ["same.test"], "priority": 1, "methods": ["GET"]})),
+        ("high", json!({"hosts": ["same.test"], "priority": 2, "headers": {"x-high": "1"}})),
+    ] {
+        let upstream = Upstream::saying(name).await;
+        put_node(&etcd, name, upstream.address).await;
+        etcd.put(&format!("routes/{name}"), &route("/p/*", name, more)).await;
+        upstreams.push(upstream);
+    }
+    let gateway = Gateway::on(&etcd).await;
+    for (host, name) in [
+        ("a.example.com", "exact"),
+        ("x.b.example.com", "near"),
+        ("b.example.com", "wild"),
+        ("x.example.com", "wild"),
+        ("example.com", "any"),
+        ("same.test", "low"),
+    ] {
+        assert_eq!(taken(&gateway, Request::get("/p/x").header("Host", host)).await, name, "{host}");
+    }
+    let both = Request::get("/p/x").header("Host", "same.test").header("X-High", "1");
+    assert_eq!(taken(&gateway, both).await, "high");
 }
 
 #[tokio::test]
@@ -163,7 +187,6 @@ async fn a_path_is_matched_and_forwarded_in_one_normal_form() {
         ("/open/.%2E/closed/x", 1, "/closed/x"),
         ("/closed/x/..", 1, "/closed/"),
         ("/closed/../open", 0, "/open"),
-        ("/../../closed/x", 1, "/closed/x"),
         ("/closed%2Fx", 0, "/closed%2Fx"),
         ("/a%5Cb", 0, "/a%5Cb"),
         ("/a%3Fb?c=%2e%2e", 0, "/a%3Fb?c=%2e%2e"),
@@ -172,7 +195,8 @@ async fn a_path_is_matched_and_forwarded_in_one_normal_form() {
         ("/a;b=c/d", 0, "/a;b=c/d"),
         ("/closed/x?a=//../b", 1, "/closed/x?a=//../b"),
     ] {
-        let response = gateway.get(sent).await.expect(200);
+        let response = gateway.get(sent).await;
+        assert_eq!(response.status, 200, "{sent}: {}", response.text());
         let names = ["all", "closed", "用户"];
         assert_eq!(response.text(), names[route], "{sent}");
         assert_eq!(upstreams[route].last().target, forwarded, "{sent}");
@@ -182,7 +206,7 @@ async fn a_path_is_matched_and_forwarded_in_one_normal_form() {
 #[tokio::test]
 async fn paths_that_mean_nothing_are_400() {
     let (gateway, upstreams) = routed(&[("all", "/*", json!({}))]).await;
-    for path in ["/a%00b", "/a%", "/a%2", "/a%zz", "/%c0%ae%c0%ae/x%0"] {
+    for path in ["/a%00b", "/a%", "/a%2", "/a%zz", "/%c0%ae%c0%ae/x%0", "/../../x", "/a/../../x"] {
         assert_eq!(gateway.get(path).await.status, 400, "{path}");
     }
     assert_eq!(upstreams[0].count(), 0, "nothing of it reached the upstream");

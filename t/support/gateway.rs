@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::net::TcpStream;
 
 use super::http1::{Request, Response};
 use super::process::Process;
@@ -122,12 +123,13 @@ impl Gateway {
         self.process = Some(Process::spawn("gateway", self.dir.path(), &mut command));
     }
 
-    /// Waits until it says that it is ready.
+    /// Waits until it says that it is ready, and listens on every port.
     pub async fn ready(&mut self) {
         let started = std::time::Instant::now();
         loop {
             if let Ok(response) = Request::get("/readyz").try_send(self.status).await
                 && response.status == 200
+                && self.listens().await
             {
                 return;
             }
@@ -136,6 +138,15 @@ impl Gateway {
             assert!(started.elapsed() < super::PATIENCE, "the gateway does not become ready");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    async fn listens(&self) -> bool {
+        for port in [self.http, self.h2c, self.admin] {
+            if TcpStream::connect(port).await.is_err() {
+                return false;
+            }
+        }
+        true
     }
 
     pub fn config(&self) -> PathBuf {

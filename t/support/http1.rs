@@ -40,10 +40,14 @@ impl Request {
         self.header("Content-Length", &length)
     }
 
+    fn has(&self, header: &str) -> bool {
+        self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(header))
+    }
+
     /// The bytes; `Host: gateway.test` unless the request has one.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut head = format!("{} {} HTTP/1.1\r\n", self.method, self.target);
-        if !self.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
+        if !self.has("host") {
             head.push_str("Host: gateway.test\r\n");
         }
         for (name, value) in &self.headers {
@@ -60,7 +64,12 @@ impl Request {
 
     pub async fn try_send(&self, to: SocketAddr) -> io::Result<Response> {
         let mut client = Client::try_connect(to).await?;
-        client.send(&self.clone().header("Connection", "close").to_bytes()).await?;
+        let mut request = self.clone().header("Connection", "close");
+        if !request.has("host") {
+            // The Admin API answers only to its own name.
+            request = request.header("Host", &to.to_string());
+        }
+        client.send(&request.to_bytes()).await?;
         client.response_to(&self.method).await
     }
 }

@@ -39,7 +39,8 @@ pub(super) struct Call {
 pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let new_api = is_new_api(request.uri().path());
     let admitted = tokio::time::timeout(DEADLINE, front.admit(request, next)).await;
-    let mut response = admitted.unwrap_or_else(|_| refusal(new_api, StatusCode::REQUEST_TIMEOUT, "the call took too long"));
+    let mut response =
+        admitted.unwrap_or_else(|_| refusal(new_api, StatusCode::REQUEST_TIMEOUT, "the call took too long"));
     let headers = response.headers_mut();
     headers.insert(SERVER, front.server.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -54,7 +55,9 @@ impl Front {
             return refusal(new_api, StatusCode::FORBIDDEN, "this address may not call the Admin API; see admin.allow");
         };
         if !peer::host_is_ours(&request, from, &self.origins) {
-            log::warn!("admin: refused a call from {from} for a host that is not this gateway (see admin.cors_origins)");
+            log::warn!(
+                "admin: refused a call from {from} for a host that is not this gateway (see admin.cors_origins)"
+            );
             return refusal(new_api, StatusCode::FORBIDDEN, "the Host header does not name this gateway");
         }
         let Some(path) = path::normalised(request.uri().path()) else {

@@ -67,7 +67,8 @@ struct SetLevel {
 
 async fn set_log_level(State(admin): State<Arc<Admin>>, request: Request<Body>) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
-    let body = body::read(body).await.map_err(|status| Problem::new(status, "the body cannot be read, or is too large"))?;
+    let body =
+        body::read(body).await.map_err(|status| Problem::new(status, "the body cannot be read, or is too large"))?;
     let wanted: SetLevel = serde_json::from_slice(&body)
         .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("{e}; expected {{\"level\": \"info\"}}")))?;
     let response = level(&admin, Some(&wanted.level))?;

@@ -43,11 +43,7 @@ pub enum ConfigError {
 pub fn load(path: &Path) -> Result<Config, ConfigError> {
     let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read { path: path.into(), source })?;
     let config = parse(path, &text)?;
-    validate::validate(&config).map_err(|(field, reason)| ConfigError::Value {
-        path: path.into(),
-        field,
-        reason,
-    })?;
+    validate::validate(&config).map_err(|(field, reason)| ConfigError::Value { path: path.into(), field, reason })?;
     Ok(config)
 }
 
@@ -142,7 +138,11 @@ mod tests {
             ("client: {header_timeout: 0s}", "client.header_timeout", "greater than 0"),
             ("listeners: {http: ['127.0.0.1:12000']}", "listeners.http", "admin.listen"),
             ("admin: {listen: '0.0.0.0:12000', jwt_secret: ws-cloud-gateway-1024}", "admin.jwt_secret", "loopback"),
-            ("admin: {listen: '0.0.0.0:12000', tokens: {e09d6153f1c15395397be3639d144794: {}}}", "admin.tokens", "loopback"),
+            (
+                "admin: {listen: '0.0.0.0:12000', tokens: {e09d6153f1c15395397be3639d144794: {}}}",
+                "admin.tokens",
+                "loopback",
+            ),
             ("admin: {listen: '0.0.0.0:12000', account: {admin: {password: admin}}}", "admin.account", "loopback"),
             ("admin: {cors_origins: ['*']}", "admin.cors_origins", "name each origin"),
         ] {
@@ -172,7 +172,8 @@ mod tests {
 
     #[test]
     fn an_old_file_without_healthcheck_probes_nothing() {
-        let config = loaded(r#"{"appName":"x","etcd":{"http_host":"http://127.0.0.1:2379","data_prefix":"/p/"}}"#).unwrap();
+        let config =
+            loaded(r#"{"appName":"x","etcd":{"http_host":"http://127.0.0.1:2379","data_prefix":"/p/"}}"#).unwrap();
         assert_eq!(config.healthcheck, None);
         assert_eq!(config.store.etcd.endpoints, ["http://127.0.0.1:2379"]);
     }

@@ -157,7 +157,10 @@ impl Default for EtcdConfig {
 
 impl std::fmt::Debug for EtcdConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("EtcdConfig").field("endpoints", &self.endpoints).field("user", &self.user).finish_non_exhaustive()
+        f.debug_struct("EtcdConfig")
+            .field("endpoints", &self.endpoints)
+            .field("user", &self.user)
+            .finish_non_exhaustive()
     }
 }
 
@@ -304,7 +307,10 @@ impl Default for UpstreamConfig {
             eject_time: Duration::from_secs(10),
             h2_max_streams: 100,
             h2_ping_interval: Duration::from_secs(10),
-            deny: vec!["169.254.0.0/16".parse().expect("a valid network"), "fe80::/10".parse().expect("a valid network")],
+            deny: vec![
+                "169.254.0.0/16".parse().expect("a valid network"),
+                "fe80::/10".parse().expect("a valid network"),
+            ],
         }
     }
 }

@@ -116,7 +116,10 @@ fn limits(config: &Config) -> Result<(), Problem> {
         }
     }
     if config.admin.cors_origins.iter().any(|origin| origin == "*" || origin == "null") {
-        return Err(problem("admin.cors_origins", "`*` and `null` are not accepted; name each origin, such as https://panel.example.com"));
+        return Err(problem(
+            "admin.cors_origins",
+            "`*` and `null` are not accepted; name each origin, such as https://panel.example.com",
+        ));
     }
     Ok(())
 }

@@ -301,4 +301,3 @@ fn panicked(plugin: &'static str, payload: &(dyn std::any::Any + Send)) -> Panic
         .unwrap_or_else(|| "no message".into());
     Panicked { plugin, message }
 }
-

@@ -30,7 +30,10 @@ impl Registry {
         let mut legacy = BTreeMap::new();
         for factory in factories {
             if BUILT_IN.contains(&factory.name) {
-                return Err(format!("a plugin must not be named \"{}\": the gateway itself uses the name", factory.name));
+                return Err(format!(
+                    "a plugin must not be named \"{}\": the gateway itself uses the name",
+                    factory.name
+                ));
             }
             for prop in factory.legacy_props {
                 if let Some(other) = legacy.insert(*prop, factory.name) {

@@ -36,14 +36,21 @@ macro_rules! test_plugin {
             fn request_filter_async<'a>(&'a self, _: &'a mut RequestCtx<'_>) -> BoxFuture<'a, Flow> {
                 Box::pin(async {
                     tokio::task::yield_now().await;
-                    if self.0 == "panic later" { panic!("as told, later") }
+                    if self.0 == "panic later" {
+                        panic!("as told, later")
+                    }
                     Flow::Continue
                 })
             }
             fn request_body_mode(&self) -> BodyMode {
                 if self.0 == "buffer" { BodyMode::Buffer(8) } else { BodyMode::Stream }
             }
-            fn request_body_filter(&self, _: &mut RequestState, body: &mut Option<Bytes>, _: bool) -> Result<(), Box<Response>> {
+            fn request_body_filter(
+                &self,
+                _: &mut RequestState,
+                body: &mut Option<Bytes>,
+                _: bool,
+            ) -> Result<(), Box<Response>> {
                 if let Some(b) = body {
                     *b = Bytes::from(format!("[{}]", String::from_utf8_lossy(b)));
                 }
@@ -77,7 +84,8 @@ impl RequestHead for Head {
 }
 
 fn registry() -> Registry {
-    Registry::new(vec![Factory::of::<First>(), Factory::of::<Beta>(), Factory::of::<Alpha>()], &["gone".into()]).unwrap()
+    Registry::new(vec![Factory::of::<First>(), Factory::of::<Beta>(), Factory::of::<Alpha>()], &["gone".into()])
+        .unwrap()
 }
 
 fn pipeline(plugins: &[(&str, &str)]) -> Pipeline {
@@ -152,7 +160,10 @@ fn settings_are_found_under_the_name_and_under_old_flat_names() {
 #[test]
 fn errors_name_the_plugin_and_the_field() {
     let registry = registry();
-    assert_eq!(registry.build("first", json!({"act": "refuse"})).unwrap_err().to_string(), "props.first.act: may not be refuse");
+    assert_eq!(
+        registry.build("first", json!({"act": "refuse"})).unwrap_err().to_string(),
+        "props.first.act: may not be refuse"
+    );
     let unknown = registry.build("frist", json!({})).unwrap_err().to_string();
     assert_eq!(
         unknown,

@@ -13,6 +13,7 @@ use super::connection::Connection;
 use super::context::{Context, Kind};
 use super::{Proxy, head};
 use crate::request::path::normalise;
+use crate::request::readings::readings;
 use crate::request::{forwarded, framing, host};
 use crate::resource::Protocol;
 use crate::router::Lookup;
@@ -70,7 +71,15 @@ impl Proxy {
             headers: &request.headers,
             query,
         };
-        let route = Arc::clone(snapshot.find(&lookup).filter(|route| !route.is_void()).ok_or(answer::NO_ROUTE)?);
+        let found = snapshot.find(&lookup);
+        // An upstream that reads the path another way must not serve what another route guards.
+        for reading in readings(&path) {
+            let other = snapshot.find(&Lookup { path: &reading, ..lookup });
+            if found.map(Arc::as_ptr) != other.map(Arc::as_ptr) {
+                return Err(malformed(&"the path can be read as that of another route"));
+            }
+        }
+        let route = Arc::clone(found.filter(|route| !route.is_void()).ok_or(answer::NO_ROUTE)?);
         if let Target::Upstream(upstream) = snapshot.target(&route) {
             ctx.upstream = Some(Arc::clone(upstream));
         }
@@ -96,7 +105,7 @@ impl Proxy {
         if self.options.trusted_proxies.is_empty() {
             return peer.to_canonical();
         }
-        let values: Vec<&[u8]> = request.headers.get_all("x-forwarded-for").iter().map(|v| v.as_bytes()).collect();
+        let values = request.headers.get_all("x-forwarded-for").iter().map(|v| v.as_bytes());
         forwarded::client_ip(peer, values, &self.options.trusted_proxies)
     }
 
@@ -118,9 +127,9 @@ impl Proxy {
     /// `/administration` are not shadowed.
     fn is_internal(&self, path: &str) -> bool {
         self.options.internal.is_some()
-            && ["/admin", "/dashboard"].iter().any(|tree| {
-                path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-            })
+            && ["/admin", "/dashboard"]
+                .iter()
+                .any(|tree| path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
     fn admit_internal(&self, ctx: &mut Context, peer: IpAddr) -> Result<(), Refusal> {

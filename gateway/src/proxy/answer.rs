@@ -97,7 +97,12 @@ fn grpc_status(headers: &mut HeaderMap, status: u16, message: &str) {
 
 impl Proxy {
     /// Refuses the request.
-    pub(super) async fn refuse(&self, session: &mut Session, ctx: &mut Context, refusal: Refusal) -> pingora::Result<()> {
+    pub(super) async fn refuse(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        refusal: Refusal,
+    ) -> pingora::Result<()> {
         if refusal.close {
             session.set_keepalive(None);
         }
@@ -106,7 +111,12 @@ impl Proxy {
     }
 
     /// Sends a whole response. A gRPC client gets it as trailers.
-    pub(super) async fn answer(&self, session: &mut Session, ctx: &mut Context, response: Response) -> pingora::Result<()> {
+    pub(super) async fn answer(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        response: Response,
+    ) -> pingora::Result<()> {
         ctx.answered = Some(response.status.as_u16());
         let is_grpc = ctx.kind == Kind::Grpc || is_grpc_request(session);
         if is_grpc && session.is_http2() {

@@ -2,9 +2,9 @@
 
 use pingora::{Error, ErrorSource, ErrorType};
 
+use super::Proxy;
 use super::answer::{self, Body};
 use super::context::Context;
-use super::Proxy;
 use crate::pipeline::BodyRefused;
 
 impl Proxy {
@@ -38,7 +38,9 @@ impl Proxy {
         }
         let result = route.pipeline.response_body_filter(state, body, end, &mut ctx.buffers);
         result.map_err(|refusal| match refusal {
-            BodyRefused::TooLarge => Error::explain(ErrorType::HTTPStatus(502), "the response body is too large for a plugin"),
+            BodyRefused::TooLarge => {
+                Error::explain(ErrorType::HTTPStatus(502), "the response body is too large for a plugin")
+            }
             BodyRefused::Panicked(panic) => self.panicked(&panic),
             BodyRefused::Response(_) => answer::error(answer::INTERNAL),
         })

@@ -180,7 +180,7 @@ impl Guarded {
             self.answer = Some(self.limits.too_slow.clone());
         }
         // A client that does not read its answer is not waited for.
-        let _: Poll<io::Result<()>> = self.poll_answer(cx);
+        drop(self.poll_answer(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request header broke a limit")))
     }
 

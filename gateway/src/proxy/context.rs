@@ -37,7 +37,8 @@ pub(super) struct Attempt {
 /// What is kept with a request.
 pub struct Context {
     pub(super) started: Instant,
-    pub(super) in_flight: RequestGuard,
+    /// Counts the request as in flight while it lives.
+    _in_flight: RequestGuard,
     pub(super) kind: Kind,
     pub(super) connection: Option<Arc<Connection>>,
     /// Loaded once: the request sees one configuration from start to end.
@@ -65,7 +66,7 @@ impl Context {
     pub(super) fn new(in_flight: RequestGuard) -> Self {
         Self {
             started: Instant::now(),
-            in_flight,
+            _in_flight: in_flight,
             kind: Kind::Http,
             connection: None,
             route: None,

@@ -20,7 +20,12 @@ const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto
 pub(super) const X_GATEWAY_PEER: HeaderName = HeaderName::from_static("x-gateway-peer");
 
 impl Proxy {
-    pub(super) fn prepare(&self, session: &Session, request: &mut RequestHeader, ctx: &mut Context) -> pingora::Result<()> {
+    pub(super) fn prepare(
+        &self,
+        session: &Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
         let Some(connection) = &ctx.connection else { return Ok(()) };
         let peer = connection.peer.ip();
         if ctx.kind == Kind::Internal {
@@ -102,7 +107,8 @@ fn append_forwarded_for(request: &mut RequestHeader, peer: &HeaderValue) -> ping
         joined.extend_from_slice(b", ");
         joined.extend_from_slice(value.as_bytes());
     }
-    let value = HeaderValue::from_bytes(&joined).or_err(ErrorType::InternalError, "a list of addresses is a header value")?;
+    let value =
+        HeaderValue::from_bytes(&joined).or_err(ErrorType::InternalError, "a list of addresses is a header value")?;
     request.insert_header(X_FORWARDED_FOR, value)
 }
 

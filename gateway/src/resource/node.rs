@@ -50,7 +50,10 @@ impl Node {
             return Err(Invalid::at("service_name", "must not be empty"));
         }
         if service_name.contains('/') || service_name.chars().any(char::is_control) {
-            return Err(Invalid::at("service_name", format!("\"{service_name}\" must not contain `/` or control characters")));
+            return Err(Invalid::at(
+                "service_name",
+                format!("\"{service_name}\" must not contain `/` or control characters"),
+            ));
         }
         Ok(Self {
             upstream: address(&stored.upstream)?,
@@ -63,7 +66,10 @@ impl Node {
 
 fn address(text: &str) -> Result<SocketAddr, Invalid> {
     let address: SocketAddr = text.trim().parse().map_err(|_| {
-        Invalid::at("upstream", format!("\"{text}\" is no address; expected ip:port, such as 10.0.0.5:8080 or [fd00::5]:8080"))
+        Invalid::at(
+            "upstream",
+            format!("\"{text}\" is no address; expected ip:port, such as 10.0.0.5:8080 or [fd00::5]:8080"),
+        )
     })?;
     if address.port() == 0 || address.ip().is_unspecified() {
         return Err(Invalid::at("upstream", format!("\"{text}\" is no address one can connect to")));
@@ -134,7 +140,15 @@ mod tests {
     #[test]
     fn an_absent_weight_is_1_and_an_absent_status_on() {
         let node = Node::parse(br#"{"service_name":" demo1 ","upstream":" 127.0.0.1:1024 "}"#).unwrap();
-        assert_eq!(node, Node { service_name: "demo1".into(), upstream: "127.0.0.1:1024".parse().unwrap(), weight: 1, enabled: true });
+        assert_eq!(
+            node,
+            Node {
+                service_name: "demo1".into(),
+                upstream: "127.0.0.1:1024".parse().unwrap(),
+                weight: 1,
+                enabled: true
+            }
+        );
     }
 
     #[test]

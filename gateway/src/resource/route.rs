@@ -184,7 +184,8 @@ mod tests {
 
     #[test]
     fn only_status_1_is_on() {
-        for (status, on) in [("1", true), ("1.0", true), ("0", false), ("2", false), ("\"1\"", false), ("null", false)] {
+        for (status, on) in [("1", true), ("1.0", true), ("0", false), ("2", false), ("\"1\"", false), ("null", false)]
+        {
             let route = Route::parse(format!(r#"{{"prefix":"/a","status":{status}}}"#).as_bytes()).unwrap();
             assert_eq!(route.enabled, on, "{status}");
         }
@@ -201,13 +202,21 @@ mod tests {
         ] {
             assert_eq!(Route::parse(value.as_bytes()).unwrap_err().to_string(), message);
         }
-        assert!(Route::parse(br#"{"prefix":"/a","headers":{"x":{"like":"y"}}}"#).unwrap_err().to_string().contains("expected a text or one of"));
+        assert!(
+            Route::parse(br#"{"prefix":"/a","headers":{"x":{"like":"y"}}}"#)
+                .unwrap_err()
+                .to_string()
+                .contains("expected a text or one of")
+        );
     }
 
     #[test]
     fn the_place_of_a_broken_route_is_known_while_its_prefix_can_be_read() {
         let place = |json: &str| Route::place(json.as_bytes());
-        assert_eq!(place(r#"{"prefix":"/a/*","status":1,"protocol":"ftp","hosts":["h"]}"#), Some(("/a/*".into(), vec!["h".into()])));
+        assert_eq!(
+            place(r#"{"prefix":"/a/*","status":1,"protocol":"ftp","hosts":["h"]}"#),
+            Some(("/a/*".into(), vec!["h".into()]))
+        );
         assert_eq!(place(r#"{"prefix":"/a/*","status":1,"hosts":7}"#), Some(("/a/*".into(), vec![])));
         assert_eq!(place(r#"{"prefix":"/a/*","status":0}"#), None);
         assert_eq!(place("{"), None);

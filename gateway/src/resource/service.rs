@@ -26,11 +26,7 @@ impl Timeouts {
     /// These, and where they say nothing, those.
     #[must_use]
     pub fn or(self, other: Self) -> Self {
-        Self {
-            connect: self.connect.or(other.connect),
-            read: self.read.or(other.read),
-            send: self.send.or(other.send),
-        }
+        Self { connect: self.connect.or(other.connect), read: self.read.or(other.read), send: self.send.or(other.send) }
     }
 
     pub(super) fn validate(&self) -> Result<(), Invalid> {

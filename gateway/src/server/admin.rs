@@ -12,9 +12,7 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::watch::Receiver;
 
 use super::Parts;
-use crate::admin::{
-    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router,
-};
+use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::ErrorLog;
@@ -26,7 +24,8 @@ const RETRY: Duration = Duration::from_secs(2);
 pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyhow::Result<Option<Internal>> {
     let config = &parts.config;
     if let Some(address) = config.status.listen {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (status.listen)"))?;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (status.listen)"))?;
         let router = status_router(status_deps(parts), PeerSource::Socket);
         tokio::spawn(serve(listener, router, Limits::default(), stopped.clone()));
         log::info!("status on http://{address}");
@@ -37,7 +36,8 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     create_accounts(parts).await;
     let admin = Admin::new(admin_deps(parts));
     if let Some(address) = config.admin.listen {
-        let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (admin.listen)"))?;
+        let listener =
+            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (admin.listen)"))?;
         let limits = Limits { allow: Some(config.admin.allow.clone()), ..Limits::default() };
         let router = Arc::clone(&admin).router(PeerSource::Socket);
         tokio::spawn(serve(listener, router, limits, stopped.clone()));
@@ -47,7 +47,8 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
         return Ok(None);
     }
     // A folder only this user can enter; the socket in it trusts who the data plane says is asking.
-    let folder = tempfile::Builder::new().prefix("ws-cloud-gateway-").tempdir().context("cannot make a private folder")?;
+    let folder =
+        tempfile::Builder::new().prefix("ws-cloud-gateway-").tempdir().context("cannot make a private folder")?;
     let path = folder.path().join("admin.sock");
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let router = admin.router(PeerSource::Header);
@@ -102,7 +103,8 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         version: factory.version.into(),
     });
     // The first gateway lists resolving a service's nodes as a plugin.
-    let discovery = PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
+    let discovery =
+        PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
     let status = Arc::clone(parts);
     let errors = parts.errors.clone();
     AdminDeps {

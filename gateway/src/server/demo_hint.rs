@@ -14,10 +14,10 @@ The gateway is running with demo routes and demo upstreams. Try:
   a rewriting route (the upstream sees /openapi/hello):
     curl 'http://127.0.0.1:{http}/openapi/demo1/v1/hello?name=you'
 
-  balancing over two nodes:
-    for i in 1 2 3 4; do curl -s http://127.0.0.1:{http}/openapi/demo2/hello | grep -o '"node":"[^"]*"'; done
+  balancing over two nodes of weight 3 and 1:
+    for i in 1 2 3 4; do curl -s http://127.0.0.1:{http}/openapi/demo2/hello | grep -o '"upstream":"[^"]*"'; done
 
-  a gRPC call (with grpcurl or any client; with curl alone, the answer is "hello, you"):
+  a gRPC call (with grpcurl or any client; with curl alone, the answer is "Hello, you!"):
     printf '\0\0\0\0\5\n\3you' | curl -s --http2-prior-knowledge -H 'content-type: application/grpc' -H 'te: trailers' \
       --data-binary @- http://127.0.0.1:{h2c}/grpc.hello.HelloService/SayHello --output - | tail -c +8; echo
 

@@ -116,7 +116,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: Error
     runtime.spawn(control.run(
         move || {
             // Nobody waits any more when the start has failed meanwhile.
-            drop(ready.send(()));
+            ready.send(()).ok();
         },
         stopped.clone(),
     ));
@@ -130,7 +130,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: Error
     let result = data_plane(&parts, internal);
 
     log::info!("stopping");
-    drop(stop.send(true));
+    stop.send(true).ok();
     runtime.shutdown_timeout(Duration::from_secs(5));
     parts.access.shutdown(Duration::from_secs(2));
     log::info!("stopped");

@@ -6,9 +6,7 @@ use std::time::SystemTime;
 
 use futures::StreamExt;
 use tokio::runtime::Handle;
-use ws_cloud_plugin_sdk::{
-    BoxFuture, Bytes, Counter, Env, EnvError, Environment, KeyChange, KeyValue, Task,
-};
+use ws_cloud_plugin_sdk::{BoxFuture, Bytes, Counter, Env, EnvError, Environment, KeyChange, KeyValue, Task};
 
 use crate::store::{Event, Op, SharedStore, StoreError, WatchItem};
 use crate::telemetry::Metrics;

@@ -33,7 +33,6 @@ pub struct CompileOptions {
 
 /// An object as the store has it, and its last good version.
 struct Kept<T> {
-    revision: u64,
     value: Bytes,
     good: Option<(u64, Bytes, T)>,
     /// Why the store's version is not the good one.
@@ -112,7 +111,8 @@ impl Compiler {
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
             dirty.plugins = true;
             let checker = Arc::clone(&self.options.checker);
-            let broken = keep(&mut self.plugins, name, change, restored, |name, value| checker.global_plugin(name, value));
+            let broken =
+                keep(&mut self.plugins, name, change, restored, |name, value| checker.global_plugin(name, value));
             self.note(&full_key, broken, |c| last_good_or(&c.plugins, name, Serving::Unavailable));
         } else if let Some(id) = full_key.strip_prefix(key::OVERLAYS) {
             dirty.services.extend(key::service_of_node(id).map(str::to_owned));
@@ -321,7 +321,8 @@ impl Compiler {
     }
 
     fn keys(&self) -> Vec<String> {
-        let of = |family: &str, ids: Vec<&String>| ids.into_iter().map(|id| format!("{family}{id}")).collect::<Vec<_>>();
+        let of =
+            |family: &str, ids: Vec<&String>| ids.into_iter().map(|id| format!("{family}{id}")).collect::<Vec<_>>();
         let mut keys = of(key::ROUTES, self.routes.keys().collect());
         keys.extend(of(key::NODES, self.nodes.keys().collect()));
         keys.extend(of(key::SERVICES, self.services.keys().collect()));
@@ -402,7 +403,7 @@ fn keep<T>(
     match parse(id, &value) {
         Ok(parsed) => {
             let good = Some((change.revision, value.clone(), parsed));
-            objects.insert(id.to_owned(), Kept { revision: change.revision, value, good, broken: None });
+            objects.insert(id.to_owned(), Kept { value, good, broken: None });
             None
         }
         Err(invalid) => {
@@ -414,7 +415,7 @@ fn keep<T>(
             });
             let reason = invalid.to_string();
             let broken = Some(reason.clone());
-            objects.insert(id.to_owned(), Kept { revision: change.revision, value, good, broken });
+            objects.insert(id.to_owned(), Kept { value, good, broken });
             Some((change.revision, reason))
         }
     }

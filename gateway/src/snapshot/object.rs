@@ -95,18 +95,28 @@ impl Checker {
         if named != Some(node.service_name.as_str()) {
             return Err(Invalid::at(
                 "service_name",
-                format!("\"{}\" is not the service of the key, which is \"{}\"", node.service_name, named.unwrap_or(id)),
+                format!(
+                    "\"{}\" is not the service of the key, which is \"{}\"",
+                    node.service_name,
+                    named.unwrap_or(id)
+                ),
             ));
         }
         let ip = node.upstream.ip().to_canonical();
         if let Some(network) = self.deny.iter().find(|n| n.contains(&ip)) {
-            return Err(Invalid::at("upstream", format!("{} is in {network}, which upstream.deny rules out", node.upstream)));
+            return Err(Invalid::at(
+                "upstream",
+                format!("{} is in {network}, which upstream.deny rules out", node.upstream),
+            ));
         }
         let is_own = |own: &SocketAddr| {
             own.port() == node.upstream.port() && (own.ip() == ip || (own.ip().is_unspecified() && ip.is_loopback()))
         };
         if self.own.iter().any(is_own) {
-            return Err(Invalid::at("upstream", format!("{} is the gateway's own admin or status address", node.upstream)));
+            return Err(Invalid::at(
+                "upstream",
+                format!("{} is the gateway's own admin or status address", node.upstream),
+            ));
         }
         Ok(node)
     }
@@ -116,10 +126,12 @@ impl Checker {
         if !plugin.enabled || self.registry.is_inert(name) {
             return Ok(ParsedPlugin(None));
         }
-        self.instance(name, Value::Object(plugin.config)).map(|instance| ParsedPlugin(Some(instance))).map_err(|mut e| {
-            e.path = e.path.replacen(&format!("props.{name}"), "config", 1);
-            e
-        })
+        self.instance(name, Value::Object(plugin.config)).map(|instance| ParsedPlugin(Some(instance))).map_err(
+            |mut e| {
+                e.path = e.path.replacen(&format!("props.{name}"), "config", 1);
+                e
+            },
+        )
     }
 
     /// The instance of a plugin with these settings: the one that is in use already, or a new one.
@@ -139,7 +151,8 @@ impl Checker {
 }
 
 pub(super) fn hosts(hosts: &[String]) -> Result<Vec<HostPattern>, Invalid> {
-    let parse = |(i, host): (usize, &String)| HostPattern::parse(host).map_err(|e| Invalid::at(format!("hosts[{i}]"), e));
+    let parse =
+        |(i, host): (usize, &String)| HostPattern::parse(host).map_err(|e| Invalid::at(format!("hosts[{i}]"), e));
     hosts.iter().enumerate().map(parse).collect()
 }
 

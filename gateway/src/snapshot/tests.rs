@@ -1,0 +1,316 @@
+//! What is live after which changes; above all that nothing broken opens a door.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use proptest::prelude::*;
+use serde_json::{Value, json};
+use ws_cloud_plugin_sdk::Env;
+
+use super::*;
+use crate::pipeline::Registry;
+use crate::request::path::PathRules;
+use crate::telemetry::Metrics;
+use crate::upstream::{PeerOptions, Tried};
+
+struct Bench {
+    compiler: Compiler,
+    handle: Arc<Handle>,
+    revision: u64,
+}
+
+fn checker() -> Arc<Checker> {
+    let registry = Registry::new(ws_cloud_plugin_standard::factories(), &["gone".into()]).unwrap();
+    let rules = PathRules { merge_slashes: true, escaped_slashes: crate::request::path::EscapedSlashes::Keep };
+    let deny = vec!["169.254.0.0/16".parse().unwrap()];
+    Arc::new(Checker::new(registry, rules, deny, vec!["127.0.0.1:12000".parse().unwrap()]))
+}
+
+fn bench() -> Bench {
+    let handle = Arc::new(Handle::default());
+    let options = CompileOptions {
+        checker: checker(),
+        services: ServiceDefaults {
+            peer: PeerOptions {
+                connect: Duration::from_secs(1),
+                read: Duration::from_secs(1),
+                send: Duration::from_secs(1),
+                idle: Duration::from_secs(1),
+                h2_max_streams: 100,
+                h2_ping_interval: Duration::from_secs(1),
+            },
+            max_tries: 3,
+        },
+        metrics: Metrics::new(100),
+        env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
+    };
+    Bench { compiler: Compiler::new(options, Arc::clone(&handle)), handle, revision: 0 }
+}
+
+impl Bench {
+    fn change(&mut self, key: &str, value: Option<String>) -> Change {
+        self.revision += 1;
+        Change { key: key.into(), value: value.map(Bytes::from), revision: self.revision }
+    }
+
+    fn put(&mut self, key: &str, value: Value) {
+        self.put_text(key, &value.to_string());
+    }
+
+    fn put_text(&mut self, key: &str, value: &str) {
+        let change = self.change(key, Some(value.into()));
+        self.compiler.apply(change.revision, vec![change]);
+    }
+
+    fn delete(&mut self, key: &str) {
+        let change = self.change(key, None);
+        self.compiler.apply(change.revision, vec![change]);
+    }
+
+    /// The key of the route a path goes to, with `!` when it is broken.
+    fn find(&self, path: &str) -> Option<String> {
+        let snapshot = self.handle.load();
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
+        snapshot.find(&lookup).map(|r| format!("{}{}", r.info.key, if r.is_broken() { "!" } else { "" }))
+    }
+
+    fn nodes(&self, path: &str) -> Vec<String> {
+        let snapshot = self.handle.load();
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
+        match snapshot.target(snapshot.find(&lookup).unwrap()) {
+            Target::Upstream(upstream) => upstream.nodes().iter().map(|n| n.label.to_string()).collect(),
+            Target::Nowhere => Vec::new(),
+            Target::Broken => vec!["broken".into()],
+        }
+    }
+
+    fn rejected(&self) -> Vec<(String, Serving)> {
+        self.handle.load().rejected.iter().map(|r| (r.key.clone(), r.serving)).collect()
+    }
+}
+
+fn route(prefix: &str, service: &str) -> Value {
+    json!({"prefix": prefix, "service_name": service, "status": 1, "plugins": ["discovery"]})
+}
+
+fn node(service: &str, port: u16) -> (String, Value) {
+    let upstream = format!("127.0.0.1:{port}");
+    (
+        format!("discovery/{}", crate::resource::key::node(service, &upstream)),
+        json!({"service_name": service, "upstream": upstream}),
+    )
+}
+
+#[test]
+fn a_route_goes_to_the_nodes_of_its_service_and_no_other() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "demo1"));
+    for (key, value) in [node("demo1", 1), node("demo10", 2), node("demo1-admin", 3)] {
+        bench.put(&key, value);
+    }
+    assert_eq!(bench.nodes("/a/x"), ["127.0.0.1:1"]);
+    let (key, _) = node("demo1", 1);
+    bench.delete(&key);
+    assert!(bench.nodes("/a/x").is_empty(), "the last node may go without harm");
+}
+
+#[test]
+fn a_node_under_the_key_of_another_service_is_left_out() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "demo1"));
+    let (key, _) = node("demo1", 1);
+    bench.put(&key, json!({"service_name": "demo2", "upstream": "127.0.0.1:1"}));
+    assert!(bench.nodes("/a/x").is_empty());
+    assert_eq!(bench.rejected(), [(key, Serving::LeftOut)]);
+}
+
+#[test]
+fn nodes_that_would_open_the_inside_are_left_out() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    for upstream in ["169.254.169.254:80", "127.0.0.1:12000", "[::ffff:169.254.169.254]:80"] {
+        let key = format!("discovery/{}", crate::resource::key::node("s", upstream));
+        bench.put(&key, json!({"service_name": "s", "upstream": upstream}));
+        assert!(bench.nodes("/a/x").is_empty(), "{upstream}");
+    }
+}
+
+#[test]
+fn a_broken_route_keeps_its_last_good_version() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    for broken in ["{", r#"{"prefix":"/a/*","status":1,"protocol":"ftp"}"#, r#"{"prefix":"no-slash","status":1}"#] {
+        bench.put_text("routes/a", broken);
+        assert_eq!(bench.find("/a/x").as_deref(), Some("a"), "{broken}");
+        assert_eq!(bench.rejected(), [("routes/a".into(), Serving::LastGood)]);
+    }
+    assert_eq!(bench.compiler.last_good().len(), 1);
+    bench.put("routes/a", route("/b/*", "s"));
+    assert_eq!((bench.find("/a/x"), bench.find("/b/x").as_deref()), (None, Some("a")));
+    assert!(bench.rejected().is_empty() && bench.compiler.last_good().is_empty());
+}
+
+#[test]
+fn a_route_that_never_was_good_answers_503_in_its_place() {
+    let mut bench = bench();
+    bench.put("routes/all", route("/*", "s"));
+    bench.put("routes/a", json!({"prefix": "/a/*", "status": 1, "service_name": "s", "plugins": ["key-auth"]}));
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a!"), "not through to the looser route");
+    assert_eq!(bench.find("/b").as_deref(), Some("all"), "no other route is hurt");
+    assert_eq!(bench.rejected(), [("routes/a".into(), Serving::Unavailable)]);
+    bench.put("routes/a", json!({"prefix": "/a/*", "status": 0, "plugins": ["key-auth"]}));
+    assert_eq!(bench.find("/a/x").as_deref(), Some("all"), "a route that is off has no place");
+}
+
+#[test]
+fn names_on_the_ignore_list_and_built_in_ones_mean_nothing() {
+    let mut bench = bench();
+    bench.put(
+        "routes/a",
+        json!({"prefix": "/a", "status": 1, "service_name": "s", "plugins": ["discovery", "default", "gone"]}),
+    );
+    assert_eq!(bench.find("/a").as_deref(), Some("a"));
+}
+
+#[test]
+fn a_deleted_route_is_gone_with_its_last_good_version() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    bench.put_text("routes/a", "{");
+    bench.delete("routes/a");
+    assert_eq!((bench.find("/a/x"), bench.rejected().len()), (None, 0));
+    bench.put_text("routes/a", r#"{"prefix":"/a/*","status":1,"protocol":"ftp"}"#);
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a!"));
+}
+
+#[test]
+fn a_broken_global_plugin_closes_every_route_and_a_mended_one_opens_them() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    bench.put("gw/plugins/key-auth", json!({"config": {}}));
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a!"));
+    bench.delete("gw/plugins/key-auth");
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a"));
+    bench.put("gw/plugins/tracing", json!({}));
+    bench.put("gw/plugins/tracing", json!({"config": {"wrong": 1}}));
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a"), "the last good settings stay");
+    assert_eq!(bench.rejected(), [("gw/plugins/tracing".into(), Serving::LastGood)]);
+}
+
+#[test]
+fn a_broken_service_keeps_its_last_good_settings_or_closes() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    let (key, value) = node("s", 1);
+    bench.put(&key, value);
+    bench.put("gw/services/s", json!({"balancer": "dice"}));
+    assert_eq!(bench.nodes("/a/x"), ["broken"]);
+    bench.put("gw/services/s", json!({"max_tries": 2}));
+    bench.put("gw/services/s", json!({"max_tries": 0}));
+    assert_eq!(bench.nodes("/a/x"), ["127.0.0.1:1"]);
+}
+
+#[test]
+fn an_overlay_drains_a_node_and_gives_it_back() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    let (key, value) = node("s", 1);
+    bench.put(&key, value);
+    let overlay = key.replace("discovery/", "gw/nodes/");
+    bench.put(&overlay, json!({"state": "drain"}));
+    assert!(bench.nodes("/a/x").is_empty());
+    bench.delete(&overlay);
+    assert_eq!(bench.nodes("/a/x").len(), 1);
+}
+
+#[test]
+fn a_full_state_removes_what_it_does_not_name_and_uses_restored_versions() {
+    let mut bench = bench();
+    bench.put("routes/old", route("/old", "s"));
+    let good = bench.change("routes/a", Some(route("/a/*", "s").to_string()));
+    let nonsense = bench.change("routes/b", Some("{".into()));
+    bench.compiler.restore_last_good(vec![good, nonsense]);
+    let broken = bench.change("routes/a", Some(r#"{"prefix":"/a/*","status":1,"protocol":"ftp"}"#.into()));
+    let broken_b = bench.change("routes/b", Some(r#"{"prefix":"/b/*","status":1,"protocol":"ftp"}"#.into()));
+    bench.compiler.replace(9, vec![broken, broken_b]);
+    assert_eq!(bench.find("/old"), None);
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a"));
+    assert_eq!(bench.find("/b/x").as_deref(), Some("b!"));
+    assert_eq!(bench.handle.load().revision, 9);
+}
+
+#[test]
+fn what_did_not_change_is_the_same_object_and_keeps_its_state() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "s"));
+    bench.put("routes/b", route("/b/*", "s"));
+    for (key, value) in [node("s", 1), node("s", 2)] {
+        bench.put(&key, value);
+    }
+    let get = |bench: &Bench, path: &str| {
+        let snapshot = bench.handle.load_full();
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
+        let route = Arc::clone(snapshot.find(&lookup).unwrap());
+        let Target::Upstream(upstream) = snapshot.target(&route) else { panic!("no upstream") };
+        (route, Arc::clone(upstream))
+    };
+    let (route_before, upstream_before) = get(&bench, "/a/x");
+    upstream_before.nodes()[0].state.set_healthy(false);
+    let first = upstream_before.pick(&Tried::default(), |_| true);
+    bench.put("routes/b", route("/b/x/*", "s"));
+    let (key, value) = node("s", 3);
+    bench.put(&key, value);
+    let (route_after, upstream_after) = get(&bench, "/a/x");
+    assert!(Arc::ptr_eq(&route_before, &route_after));
+    let index = upstream_after.position(upstream_before.nodes()[0].address).unwrap();
+    assert!(!upstream_after.nodes()[index].state.is_healthy(), "health survives a change of the nodes");
+    assert_eq!(first, Some(1));
+    assert!(Arc::ptr_eq(upstream_before.cursor(), upstream_after.cursor()));
+    assert!(Arc::ptr_eq(&route_before.pipeline, &get(&bench, "/b/x/y").0.pipeline), "equal plugins are shared");
+}
+
+#[test]
+fn a_pattern_that_does_not_compile_is_refused_with_its_place() {
+    let bad = json!({"prefix": "/a", "status": 1, "plugins": ["rewrite"], "props": {"rewrite_url_regex": "(", "rewrite_replace": "x"}});
+    let error = checker().check("routes/a", bad.to_string().as_bytes()).unwrap_err();
+    assert!(error.path.starts_with("props.rewrite"), "{error}");
+    assert!(checker().check("routes_history/a", b"{}").is_err());
+}
+
+proptest! {
+    /// After any sequence of changes the same paths are served as by a compiler that is handed
+    /// just the final objects, as long as no broken version came after a good one.
+    #[test]
+    fn changes_one_by_one_lead_to_the_same_as_the_whole(steps in prop::collection::vec((0_u8..6, 0_u8..5), 1..40)) {
+        let mut bench = bench();
+        let mut model: BTreeMap<String, String> = BTreeMap::new();
+        for (object, version) in steps {
+            let (key, value) = match object {
+                0..=2 => (format!("routes/r{object}"), route(&format!("/p{version}/*"), "s").to_string()),
+                3 => ("gw/services/s".into(), json!({"max_tries": version + 1}).to_string()),
+                _ => { let (key, value) = node("s", u16::from(object)); (key, value.to_string()) }
+            };
+            if version == 4 {
+                model.remove(&key);
+                bench.delete(&key);
+            } else {
+                model.insert(key.clone(), value.clone());
+                bench.put_text(&key, &value);
+            }
+        }
+        let mut fresh = super::tests::bench();
+        let entries = model.iter().map(|(key, value)| fresh.change(key, Some(value.clone()))).collect();
+        fresh.compiler.replace(1, entries);
+        for path in ["/p0/x", "/p1/x", "/p2/x", "/p3/x", "/p4/x"] {
+            prop_assert_eq!(bench.find(path), fresh.find(path));
+            if bench.find(path).is_some() {
+                prop_assert_eq!(bench.nodes(path), fresh.nodes(path));
+            }
+        }
+    }
+}

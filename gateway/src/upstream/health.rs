@@ -113,8 +113,11 @@ impl Checker {
             for node in upstream.nodes() {
                 let key = (Arc::clone(&upstream.name), node.address);
                 let progress = self.progress.remove(&key);
-                let interval =
-                    if node.state.is_healthy() { self.options.healthy_interval } else { self.options.unhealthy_interval };
+                let interval = if node.state.is_healthy() {
+                    self.options.healthy_interval
+                } else {
+                    self.options.unhealthy_interval
+                };
                 // As in the old gateway a single node is not checked: there is nothing to choose.
                 let checked = upstream.nodes().len() > 1 && !interval.is_zero();
                 let waited = progress.as_ref().is_none_or(|p| now.duration_since(p.last) >= interval);

@@ -18,7 +18,13 @@ fn upstream(weights: &[u32]) -> Upstream {
         .zip(weights)
         .map(|(port, weight)| {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
-            Node { address, label: address.to_string().into(), weight: *weight, state: Arc::default(), peers: Peers::new(address, &options) }
+            Node {
+                address,
+                label: address.to_string().into(),
+                weight: *weight,
+                state: Arc::default(),
+                peers: Peers::new(address, &options),
+            }
         })
         .collect();
     Upstream::new("s".into(), nodes, 3, Arc::default())

@@ -94,7 +94,8 @@ fn overlap(a: &str, b: &str) -> bool {
     }
 }
 
-fn same_hosts(a: &[String], b: &[String]) -> bool {
+/// Whether both serve the same hosts, however they are written.
+pub(super) fn same_hosts(a: &[String], b: &[String]) -> bool {
     let sorted = |hosts: &[String]| {
         let mut hosts: Vec<String> = hosts.iter().map(|h| host(h)).collect();
         hosts.sort_unstable();
@@ -134,14 +135,21 @@ mod tests {
         let open = vec![route(&first, "/a", &[])];
         let two = vec![route(&first, "/a", &["a"]), route(&b, "/a", &["b"])];
         let moved = vec![route(&first, "/a", &["a"]), route(&b, "/a", &["c"]), route("x", "/x", &["d"])];
-        let cases: [(&str, &[Known], Option<&str>, Option<&[&str]>, Result<&str, NoKey>); 22] = [
+        type Case<'a> = (&'a str, &'a [Known], Option<&'a str>, Option<&'a [&'a str]>, Result<&'a str, NoKey>);
+        let cases: [Case<'_>; 22] = [
             ("create the first", &[], None, Some(&["a"]), Ok(&first)),
             ("create it again", &one, None, Some(&["a"]), Err(NoKey::Exists)),
             ("create with a shared host", &one, None, Some(&["A:80", "b"]), Err(NoKey::Exists)),
             ("create for all hosts beside some", &one, None, None, Err(NoKey::Exists)),
             ("create beside one for all hosts", &open, None, Some(&["b"]), Err(NoKey::Exists)),
             ("create a further one", &one, None, Some(&["b"]), Ok(&b)),
-            ("create under a wildcard", &[route(&first, "/a", &["*.x.com"])], None, Some(&["a.x.com"]), Err(NoKey::Exists)),
+            (
+                "create under a wildcard",
+                &[route(&first, "/a", &["*.x.com"])],
+                None,
+                Some(&["a.x.com"]),
+                Err(NoKey::Exists),
+            ),
             ("create where the key was another's", &moved, None, Some(&["b"]), Err(NoKey::Exists)),
             ("upsert the first by any key", &[], Some("/a"), None, Ok(&first)),
             ("upsert it again by any key", &one, Some("/a"), None, Ok(&first)),

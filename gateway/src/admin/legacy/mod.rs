@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{Method, StatusCode};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 mod identity;
 mod login;
@@ -118,12 +118,11 @@ fn refused(denied: Denied) -> Response {
 }
 
 fn list_plugins(admin: &Admin) -> Response {
-    // Discovery was a plugin; routes still name it, and the old panel offers what this list has.
-    let discovery = ("discovery".to_owned(), "服务发现插件_v1.0".to_owned());
-    let others = admin.deps.plugins.iter().filter(|plugin| plugin.name != "default" && plugin.name != discovery.0);
-    let others = others.map(|plugin| (plugin.name.clone(), format!("{}_{}", plugin.description, plugin.version)));
-    let list: Vec<Value> =
-        std::iter::once(discovery.clone()).chain(others).map(|(name, desc)| serde_json::json!({"name": name, "desc": desc})).collect();
+    // `default` was never shown.
+    let shown = admin.deps.plugins.iter().filter(|plugin| plugin.name != "default");
+    let list: Vec<Value> = shown
+        .map(|plugin| json!({"name": plugin.name, "desc": format!("{}_{}", plugin.description, plugin.version)}))
+        .collect();
     answer::json(&list)
 }
 

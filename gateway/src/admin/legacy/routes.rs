@@ -20,7 +20,8 @@ pub(super) async fn list(admin: &Admin) -> Response {
     let prefix = admin.key(key::ROUTES);
     match admin.deps.store.list(&prefix).await {
         Ok(listing) => {
-            let routes = listing.entries.iter().filter_map(|kv| stored_object(kv.key.strip_prefix(&prefix)?, &kv.value));
+            let routes =
+                listing.entries.iter().filter_map(|kv| stored_object(kv.key.strip_prefix(&prefix)?, &kv.value));
             listed(&routes.collect::<Vec<_>>())
         }
         Err(e) => {
@@ -71,11 +72,11 @@ struct Save {
 impl Change for Save {
     async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
         let family = admin.key(key::ROUTES);
-        let listing = admin.deps.store.list(&family).await?;
-        let known: Vec<Known> = listing.entries.iter().filter_map(|kv| known(&family, kv)).collect();
+        let entries = self.candidates(admin, &family).await?;
+        let known: Vec<Known> = entries.iter().filter_map(|kv| known(&family, kv)).collect();
         let id = self.id(&known)?;
 
-        let entry = |id: &str| listing.entries.iter().find(|kv| kv.key.strip_prefix(&family) == Some(id));
+        let entry = |id: &str| entries.iter().find(|kv| kv.key.strip_prefix(&family) == Some(id));
         let (target, moved) = (entry(&id), self.sent_key.as_deref().filter(|sent| *sent != id).and_then(entry));
         let object = self.object(&id, moved.or(target));
         let value = serde_json::to_vec(&object).map_err(|e| Refused::Change(e.to_string()))?;
@@ -94,6 +95,21 @@ impl Change for Save {
 }
 
 impl Save {
+    /// The stored routes that decide what the save means: all of them, or only the one it names
+    /// when its prefix and hosts stay, which is most saves and need not read a large table.
+    async fn candidates(&self, admin: &Admin, family: &str) -> Result<Vec<Kv>, Refused> {
+        if let Some(sent) = &self.sent_key
+            && let Some(kv) = admin.deps.store.get(&format!("{family}{sent}")).await?
+            && known(family, &kv).is_some_and(|route| {
+                let hosts = identity::hosts(&self.fields);
+                route.prefix == self.prefix && hosts.is_none_or(|hosts| identity::same_hosts(&route.hosts, &hosts))
+            })
+        {
+            return Ok(vec![kv]);
+        }
+        Ok(admin.deps.store.list(family).await?.entries)
+    }
+
     fn id(&self, known: &[Known]) -> Result<String, Refused> {
         let hosts = identity::hosts(&self.fields);
         identity::key_of_save(known, self.sent_key.as_deref(), &self.prefix, hosts.as_deref()).map_err(|why| {

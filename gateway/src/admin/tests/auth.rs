@@ -12,7 +12,7 @@ use super::*;
 use crate::admin::auth::{first_start, reset_password};
 use crate::admin::legacy::{Action, PATHS};
 use crate::admin::v2;
-use crate::store::{Guard, Op, SharedStore, Store as _};
+use crate::store::{Op, SharedStore};
 
 fn b64(text: impl AsRef<[u8]>) -> String {
     URL_SAFE_NO_PAD.encode(text)
@@ -40,7 +40,11 @@ async fn tokens_like_those_of_the_old_gateway_are_accepted() {
     for claims in [LIVE, r#"{"exp":4102444800,"username":"admin"}"#, r#"{"username":"admin","exp":4.1e9,"x":[]}"#] {
         for header in [HEADER, r#"{"alg":"HS256"}"#, r#"{"alg":"HS256","typ":"JWT","kid":"1"}"#] {
             let answer = api.get_as("/admin/user/info", &token(SECRET, header, claims)).await;
-            assert_eq!((answer.status.as_u16(), &answer.json()["username"]), (200, &json!("admin")), "{header} {claims}");
+            assert_eq!(
+                (answer.status.as_u16(), &answer.json()["username"]),
+                (200, &json!("admin")),
+                "{header} {claims}"
+            );
         }
     }
 }
@@ -134,8 +138,8 @@ async fn the_order_of_credentials_is_the_old_one() {
     let api = Api::new();
     let good = api.login().await;
     let gone = token(SECRET, HEADER, r#"{"exp":4102444800,"username":"gone"}"#);
-    let cases: [(&[(&str, &str)], u16, &str); 8] = [
-        (&[], 401, "用户未登录"),
+    let cases = [
+        (&[][..], 401, "用户未登录"),
         (&[("x-api-token", "wrong")], 401, "用户未登录"),
         (&[("x-api-token", "")], 401, "用户未登录"),
         (&[("x-api-token", "wrong"), ("x-token", "wrong")], 401, "未登录"),
@@ -180,7 +184,8 @@ async fn a_logout_ends_the_login_on_every_gateway() {
     let answer = one.get_as("/admin/logout", &token).await;
     assert_eq!((answer.status.as_u16(), answer.body.as_str()), (200, "ok"));
     assert_eq!(one.get_as("/admin/user/info", &token).await.status, 401);
-    eventually("the other gateway refuses it", async || two.get_as("/admin/user/info", &token).await.status == 401).await;
+    eventually("the other gateway refuses it", async || two.get_as("/admin/user/info", &token).await.status == 401)
+        .await;
     assert_eq!(one.get_as("/admin/user/info", &other).await.status, 200, "another login of the user stays");
     // The entry goes when the token does, and does not contain it.
     let [(id, ttl)] = one.store.leases()[..] else { panic!("one lease") };
@@ -256,7 +261,9 @@ async fn the_first_start_makes_one_account_and_one_secret() {
     let [password] = &passwords[..] else { panic!("one gateway prints: {passwords:?}") };
     assert_eq!(password.len(), 20);
     assert_eq!(store.keys(P), ["gw/secrets/jwt", "gw/users/admin"]);
-    assert!(store.json(&format!("{P}gw/users/admin")).unwrap()["password_hash"].as_str().unwrap().starts_with("$argon2id$"));
+    assert!(
+        store.json(&format!("{P}gw/users/admin")).unwrap()["password_hash"].as_str().unwrap().starts_with("$argon2id$")
+    );
     assert_eq!(first_start(&shared, P, &config).await.unwrap(), None);
 
     // Every gateway accepts the login of another.
@@ -266,7 +273,10 @@ async fn the_first_start_makes_one_account_and_one_secret() {
     let answer = one.try_login("admin", password, LOCAL).await;
     let token = answer.json()["token"].as_str().unwrap().to_owned();
     let info = two.get_as("/admin/user/info", &token).await.json();
-    assert_eq!(info, json!({"roles": ["admin"], "introduction": "", "avatar": "", "name": "admin", "username": "admin"}));
+    assert_eq!(
+        info,
+        json!({"roles": ["admin"], "introduction": "", "avatar": "", "name": "admin", "username": "admin"})
+    );
 }
 
 #[tokio::test]
@@ -330,7 +340,7 @@ async fn an_account_that_is_removed_is_out() {
     let password = first_start(&shared, P, &AdminConfig::default()).await.unwrap().unwrap();
     let api = Api::on(Arc::clone(&store), AdminConfig::default(), PeerSource::Socket);
     let token = api.try_login("admin", &password, LOCAL).await.json()["token"].as_str().unwrap().to_owned();
-    shared.txn(Vec::<Guard>::new(), vec![Op::delete(format!("{P}gw/users/admin"))]).await.unwrap();
+    shared.txn(Vec::new(), vec![Op::delete(format!("{P}gw/users/admin"))]).await.unwrap();
     eventually("it is gone", async || api.get_as("/admin/user/info", &token).await.body == "用户不存在").await;
 }
 
@@ -371,7 +381,10 @@ async fn no_secret_is_logged() {
     api.store.set_down(true);
     api.post("/admin/routes/save", &json!({"prefix": "/a"})).await;
     let logged = LOGGED.lock().unwrap();
-    assert!(logged.contains("admin: an API token from 127.0.0.1 saved the route of \"/a\\n\\u{1b}[31mforged\""), "{logged}");
+    assert!(
+        logged.contains("admin: an API token from 127.0.0.1 saved the route of \"/a\\n\\u{1b}[31mforged\""),
+        "{logged}"
+    );
     for secret in ["canary", &token, &token[token.len() - 20..], "argon2id"] {
         assert!(!logged.contains(secret), "{secret} was logged");
     }

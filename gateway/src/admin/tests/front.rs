@@ -32,11 +32,17 @@ async fn only_the_allowed_networks_get_in() {
             let answer = api.send(from(ip, path)).await;
             assert_eq!(answer.status == 403, !allowed, "{ip} {path}");
             if !allowed {
-                assert_eq!((answer.body.as_str(), answer.header("server")), (&*page("403 Forbidden"), Some("Ws-Cloud-Gateway")));
+                assert_eq!(
+                    (answer.body.as_str(), answer.header("server")),
+                    (&*page("403 Forbidden"), Some("Ws-Cloud-Gateway"))
+                );
             }
         }
         let answer = api.send(from(ip, "/admin/v2/status")).await;
-        assert_eq!(answer.header("content-type"), Some(if allowed { "application/json" } else { "application/problem+json" }));
+        assert_eq!(
+            answer.header("content-type"),
+            Some(if allowed { "application/json" } else { "application/problem+json" })
+        );
     }
 }
 
@@ -156,7 +162,11 @@ async fn cross_origin_calls_are_answered_for_listed_origins_only() {
             let methods = (listed && method == "OPTIONS").then_some("POST, GET, PUT, OPTIONS, DELETE, PATCH");
             assert_eq!(answer.header("access-control-allow-methods"), methods, "{what}");
             if method == "OPTIONS" {
-                assert_eq!((answer.header("content-type"), answer.header("content-length")), (Some("text/plain"), Some("0")), "{what}");
+                assert_eq!(
+                    (answer.header("content-type"), answer.header("content-length")),
+                    (Some("text/plain"), Some("0")),
+                    "{what}"
+                );
                 assert_eq!(answer.body, "");
             }
         }
@@ -191,7 +201,10 @@ async fn the_new_api_answers_in_json_and_with_problems() {
     let api = Api::new();
     assert_eq!(api.call(Method::GET, "/admin/v2/status", "").await.json(), json!({"version": "2.0.0", "rejected": []}));
     assert_eq!(api.call(Method::GET, "/admin/v2/log-level", "").await.json(), json!({"level": "info"}));
-    assert_eq!(api.call(Method::PUT, "/admin/v2/log-level", r#"{"level":"debug"}"#).await.json(), json!({"level": "debug"}));
+    assert_eq!(
+        api.call(Method::PUT, "/admin/v2/log-level", r#"{"level":"debug"}"#).await.json(),
+        json!({"level": "debug"})
+    );
     assert_eq!(*api.level.lock().unwrap(), "debug");
     for (method, path, body, status, detail) in [
         ("PUT", "log-level", "{", 400, "expected"),
@@ -202,7 +215,11 @@ async fn the_new_api_answers_in_json_and_with_problems() {
         ("PUT", "log-level", &"x".repeat((1 << 20) + 1), 413, "too large"),
     ] {
         let answer = api.call(method.parse().unwrap(), &format!("/admin/v2/{path}"), body).await;
-        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (status, Some("application/problem+json")), "{method} {path}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (status, Some("application/problem+json")),
+            "{method} {path}"
+        );
         let problem = answer.json();
         assert_eq!(problem["status"], status);
         assert!(problem["detail"].as_str().unwrap().contains(detail), "{problem}");
@@ -226,11 +243,17 @@ async fn the_status_listener_answers() {
     let get = async |ip: &str, path: &str| Answer::of(router.clone().oneshot(from(ip, path)).await.unwrap()).await;
     assert_eq!(get("192.0.2.1", "/healthz").await.status, 200);
     let answer = get("192.0.2.1", "/readyz").await;
-    assert_eq!((answer.status.as_u16(), answer.json(), answer.header("server")), (200, json!({"stale_seconds": 3}), Some("Ws-Cloud-Gateway")));
+    assert_eq!(
+        (answer.status.as_u16(), answer.json(), answer.header("server")),
+        (200, json!({"stale_seconds": 3}), Some("Ws-Cloud-Gateway"))
+    );
     *ready.lock().unwrap() = false;
     assert_eq!(get(LOCAL, "/readyz").await.status, 503);
     let answer = get(LOCAL, "/metrics").await;
-    assert_eq!((answer.body.as_str(), answer.header("content-type").unwrap().split(';').next()), ("# EOF\n", Some("application/openmetrics-text")));
+    assert_eq!(
+        (answer.body.as_str(), answer.header("content-type").unwrap().split(';').next()),
+        ("# EOF\n", Some("application/openmetrics-text"))
+    );
     assert_eq!(get(LOCAL, "/nginx_status").await.body, "Active connections: 1 \n");
     assert_eq!(get("192.0.2.1", "/nginx_status").await.body, page("403 Forbidden"));
     assert_eq!(get(LOCAL, "/admin/routes/list").await.status, 404);

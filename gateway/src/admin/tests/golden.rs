@@ -100,7 +100,8 @@ async fn plain_rows() {
 #[tokio::test]
 async fn paths_are_compared_decoded_and_normalised() {
     let api = Api::new();
-    for path in ["/admin/%72outes/list", "//admin//routes/list", "/admin/x/../routes/./list", "/admin/routes/list?a=b"] {
+    for path in ["/admin/%72outes/list", "//admin//routes/list", "/admin/x/../routes/./list", "/admin/routes/list?a=b"]
+    {
         expect(&api, "GET", path, "", 200, is("[]")).await;
     }
     for path in ["/admin/%zz", "/../admin/routes/list", "/admin/routes/list%00"] {
@@ -117,7 +118,10 @@ async fn a_login_and_its_user() {
     let token = answer.json()["token"].as_str().unwrap().to_owned();
     for method in [Method::GET, Method::POST] {
         let info = api.send(request(method, "/admin/user/info", &[("x-token", &token)], "")).await;
-        assert_eq!(info.body, "{\"roles\":[\"admin\"],\"introduction\":\"i\",\"avatar\":\"a\",\"name\":\"Admin\",\"username\":\"admin\"}\n");
+        assert_eq!(
+            info.body,
+            "{\"roles\":[\"admin\"],\"introduction\":\"i\",\"avatar\":\"a\",\"name\":\"Admin\",\"username\":\"admin\"}\n"
+        );
     }
 }
 

@@ -67,11 +67,9 @@ async fn large_bodies_are_refused_said_or_not() {
     assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
     // The largest allowed one passes; the old gateway saw bodies over 16 KiB as empty.
     let route = json!({"prefix": "/a", "remark": "x".repeat(900_000)}).to_string();
-    let answer = exchange(
-        server.address,
-        &format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{route}", route.len()),
-    )
-    .await;
+    let answer =
+        exchange(server.address, &format!("{head}Connection: close\r\nContent-Length: {}\r\n\r\n{route}", route.len()))
+            .await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("ok"), "{answer}");
 }
 
@@ -100,12 +98,22 @@ async fn a_client_that_takes_nothing_is_ended() {
     let mut stream = TcpStream::connect(server.address).await.unwrap();
     stream.write_all(call.as_bytes()).await.unwrap();
     // Its place is free again for another.
-    eventually("the connection was ended", async || exchange(server.address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 404")).await;
+    eventually("the connection was ended", async || {
+        exchange(server.address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 404")
+    })
+    .await;
 }
 
 #[tokio::test]
 async fn connections_over_the_limit_are_closed_and_foreign_ones_take_no_place() {
-    let limits = Limits { max_connections: 1, allow: Some(vec!["192.0.2.0/24".parse().unwrap()]), header_timeout: Duration::from_secs(30), ..Limits::default() };
+    let limits = Limits {
+        max_connections: 1,
+        allow: Some(vec!["192.0.2.0/24".parse().unwrap()]),
+        header_timeout: Duration::from_secs(30),
+        ..Limits::default()
+    };
     let server = start(Api::new().router, limits).await;
     // We are foreign here: 16 connections are held, the next one is closed.
     let mut held = Vec::new();
@@ -116,7 +124,9 @@ async fn connections_over_the_limit_are_closed_and_foreign_ones_take_no_place() 
     assert_eq!(exchange(server.address, "").await, "");
     held.pop();
     eventually("there is room again", async || {
-        exchange(server.address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n").await.starts_with("HTTP/1.1 404")
+        exchange(server.address, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+            .await
+            .starts_with("HTTP/1.1 404")
     })
     .await;
 }
@@ -150,7 +160,9 @@ async fn the_internal_socket_serves_the_same_router() {
     tokio::spawn(serve(listener, api.router.clone(), Limits::default(), stopped));
     for (peer, status) in [("127.0.0.1", "200"), ("192.0.2.1", "403")] {
         let mut stream = tokio::net::UnixStream::connect(&path).await.unwrap();
-        let call = format!("GET /admin/routes/list HTTP/1.1\r\nHost: localhost\r\nX-Gateway-Peer: {peer}\r\nX-Api-Token: {API_TOKEN}\r\nConnection: close\r\n\r\n");
+        let call = format!(
+            "GET /admin/routes/list HTTP/1.1\r\nHost: localhost\r\nX-Gateway-Peer: {peer}\r\nX-Api-Token: {API_TOKEN}\r\nConnection: close\r\n\r\n"
+        );
         stream.write_all(call.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();

@@ -35,7 +35,6 @@ const LOCAL: &str = "127.0.0.1";
 struct Api {
     store: Arc<MemoryStore>,
     router: Router,
-    admin: Arc<Admin>,
     level: Arc<Mutex<String>>,
 }
 
@@ -107,6 +106,7 @@ impl Api {
             data_prefix: P.into(),
             check: Arc::new(check),
             plugins: vec![
+                plugin("discovery", "服务发现插件", "v1.0"),
                 plugin("default", "默认插件", "v1.0"),
                 plugin("tracing", "链路跟踪插件", "v1.0"),
                 plugin("rewrite", "url重写插件", "v1.0"),
@@ -124,7 +124,7 @@ impl Api {
             config,
             server_header: "Ws-Cloud-Gateway".into(),
         });
-        Self { store, router: Arc::clone(&admin).router(source), admin, level }
+        Self { store, router: admin.router(source), level }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -19,7 +19,8 @@ async fn a_save_of_a_leased_node_goes_into_the_overlay() {
     let before = api.store.dump().into_iter().find(|kv| kv.key == node_key).unwrap();
     let overlay = || api.store.json(&format!("{P}gw/nodes/{id}"));
     let save = async |weight: u32, status: u32| {
-        let body = json!({"key": id, "service_name": "a", "upstream": "127.0.0.1:1", "weight": weight, "status": status});
+        let body =
+            json!({"key": id, "service_name": "a", "upstream": "127.0.0.1:1", "weight": weight, "status": status});
         assert_eq!(api.post("/admin/services/save", &body).await.body, "ok");
         let shown = api.services().await[0].clone();
         assert_eq!((&shown["weight"], &shown["status"], &shown["zone"]), (&json!(weight), &json!(status), &json!("z")));
@@ -44,7 +45,10 @@ async fn a_save_keeps_a_drain_and_what_it_does_not_know() {
     let body = json!({"key": id, "service_name": "a", "upstream": "127.0.0.1:1", "weight": 7, "status": 0});
     assert_eq!(api.post("/admin/services/save", &body).await.body, "ok");
     let stored = api.store.json(&overlay_key).unwrap();
-    assert_eq!((&stored["state"], &stored["weight"], &stored["reason"]), (&json!("drain"), &json!(7), &json!("deploy")));
+    assert_eq!(
+        (&stored["state"], &stored["weight"], &stored["reason"]),
+        (&json!("drain"), &json!(7), &json!("deploy"))
+    );
 }
 
 #[tokio::test]

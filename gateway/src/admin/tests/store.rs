@@ -52,9 +52,7 @@ impl Content {
                 self.keys.insert(key, kv.clone());
                 Some(Event::Put(kv))
             }
-            Op::Delete(key) => {
-                self.keys.remove(&key).map(|kv| Event::Delete { key: kv.key, revision: self.revision })
-            }
+            Op::Delete(key) => self.keys.remove(&key).map(|kv| Event::Delete { key: kv.key, revision: self.revision }),
         }
     }
 }
@@ -180,7 +178,8 @@ impl Store for MemoryStore {
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
         let mut content = self.reached()?;
-        let keys: Vec<String> = content.keys.values().filter(|kv| kv.lease == Some(lease)).map(|kv| kv.key.clone()).collect();
+        let keys: Vec<String> =
+            content.keys.values().filter(|kv| kv.lease == Some(lease)).map(|kv| kv.key.clone()).collect();
         content.write(keys.into_iter().map(Op::Delete).collect());
         Ok(())
     }
