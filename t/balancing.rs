@@ -191,10 +191,7 @@ async fn killing_one_of_two_nodes_loses_no_get() {
     first.restart().await;
     // The ejected node must be back before the other one goes.
     let address = first.address.to_string();
-    eventually("the node that came back is used again", || async {
-        gateway.get("/s/x").await.text() == address
-    })
-    .await;
+    eventually("the node that came back is used again", || async { gateway.get("/s/x").await.text() == address }).await;
     let sent = load.sent();
     second.kill();
     load.reach(sent + 1_000).await;

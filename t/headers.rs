@@ -132,7 +132,11 @@ async fn every_response_names_the_server() {
         let response = gateway.get(path).await.expect(status);
         assert_eq!(response.head.all("server"), ["Ws-Cloud-Gateway"], "{path}");
         let over_h2 = h2c::get(gateway.h2c, "a.test", path).await;
-        assert_eq!((over_h2.status, over_h2.headers["server"].as_bytes()), (status, &b"Ws-Cloud-Gateway"[..]), "{path} over h2");
+        assert_eq!(
+            (over_h2.status, over_h2.headers["server"].as_bytes()),
+            (status, &b"Ws-Cloud-Gateway"[..]),
+            "{path} over h2"
+        );
         assert_eq!(over_h2.headers.get_all("server").iter().count(), 1, "{path} over h2");
     }
     let mut client = Client::connect(gateway.http).await;

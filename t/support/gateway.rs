@@ -34,7 +34,7 @@ pub struct Gateway {
     arguments: Vec<String>,
     process: Option<Process>,
     dir: TempDir,
-    markers: AtomicUsize,
+    services: AtomicUsize,
 }
 
 impl Gateway {
@@ -94,7 +94,7 @@ impl Gateway {
             arguments: Vec::new(),
             process: None,
             dir,
-            markers: AtomicUsize::new(0),
+            services: AtomicUsize::new(0),
         }
     }
 
@@ -225,7 +225,7 @@ impl Gateway {
     }
 
     pub async fn serve_with(&self, prefix: &str, nodes: &[SocketAddr], more: Value) {
-        let service = format!("service-{}", self.markers.load(Ordering::Relaxed));
+        let service = format!("service-{}", self.services.fetch_add(1, Ordering::Relaxed));
         for node in nodes {
             self.node(&service, *node, 1).await;
         }
@@ -249,11 +249,13 @@ impl Gateway {
     }
 
     fn marker(&self) -> String {
-        format!("/_applied/{}", self.markers.fetch_add(1, Ordering::Relaxed))
+        // Two gateways of a test may share a store.
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        format!("/_applied/{}", NEXT.fetch_add(1, Ordering::Relaxed))
     }
 
     async fn serves(&self, path: &str) {
-        eventually("the gateway applies what was written", || async { self.get(path).await.status != 404 }).await;
+        eventually("the gateway applies what was written", || async { self.get(path).await.status == 502 }).await;
     }
 
     /// Everything it has written to stdout and stderr.
@@ -289,7 +291,9 @@ impl Gateway {
 pub fn sum(metrics: &str, name: &str, labels: &str) -> f64 {
     metrics
         .lines()
-        .filter(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels))
+        .filter(|line| {
+            line.strip_prefix(name).is_some_and(|rest| rest.starts_with(['{', ' '])) && line.contains(labels)
+        })
         .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
         .sum()
 }

@@ -192,11 +192,8 @@ impl Client {
             }
         };
         let status = head.status();
-        let body = if method == "HEAD" || matches!(status, 101 | 204 | 304) {
-            Vec::new()
-        } else {
-            self.body(&head).await?
-        };
+        let body =
+            if method == "HEAD" || matches!(status, 101 | 204 | 304) { Vec::new() } else { self.body(&head).await? };
         Ok(Response { status, head, body, interim })
     }
 
@@ -338,10 +335,7 @@ pub async fn exchange(to: SocketAddr, bytes: &[u8]) -> Exchange {
     drop(client.send(bytes).await);
     let bytes = client.until_closed().await;
     let text = String::from_utf8_lossy(&bytes).into_owned();
-    let statuses = text
-        .split("HTTP/1.1 ")
-        .skip(1)
-        .filter_map(|rest| rest.get(..3).and_then(|code| code.parse().ok()))
-        .collect();
+    let statuses =
+        text.split("HTTP/1.1 ").skip(1).filter_map(|rest| rest.get(..3).and_then(|code| code.parse().ok())).collect();
     Exchange { statuses, bytes }
 }

@@ -54,6 +54,12 @@ impl Proxy {
         let request = session.req_header();
         let authority = request.uri.authority().map(|a| a.as_str());
         framing::check(request.version, &request.headers, authority).map_err(|e| malformed(&e))?;
+        if has_hidden_length(session) {
+            return Err(malformed(&framing::FramingError::ContentLengthAndTransferEncoding));
+        }
+        if !has_plain_request_line(session) {
+            return Err(malformed(&"the request target has a space or a control character"));
+        }
         if request.method == Method::CONNECT {
             return Err(answer::NO_CONNECT);
         }
@@ -152,6 +158,26 @@ fn raw_path(target: &[u8]) -> &[u8] {
         _ => target,
     };
     target.iter().position(|b| *b == b'?').map_or(target, |query| &target[..query])
+}
+
+/// Pingora takes the Content-Length out of a request that has a Transfer-Encoding too, before anyone
+/// can see it; only the raw header still tells.
+fn has_hidden_length(session: &Session) -> bool {
+    const NAME: &[u8] = b"\ncontent-length";
+    if !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
+        return false;
+    }
+    let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
+    raw.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
+}
+
+/// Whether an HTTP/1 request line is three words. Pingora takes a space within the target for a part
+/// of it; other servers end the target there.
+fn has_plain_request_line(session: &Session) -> bool {
+    let Some(http1) = session.as_http1() else { return true };
+    let raw = http1.get_headers_raw_bytes();
+    let line = raw.split(|b| *b == b'\r' || *b == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
+    line.iter().filter(|b| **b <= b' ' || **b == 0x7f).count() == 2
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> Refusal {

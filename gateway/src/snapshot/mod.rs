@@ -63,9 +63,9 @@ impl CompiledRoute {
         self.state == RouteState::Broken
     }
 
-    /// Whether the route can do nothing at all: no service and no plugins.
+    /// Whether the route is meant to do nothing at all: no service and no plugins.
     pub fn is_void(&self) -> bool {
-        self.service.is_none() && self.pipeline.is_empty()
+        !self.is_broken() && self.service.is_none() && self.pipeline.is_empty()
     }
 }
 

@@ -161,7 +161,7 @@ impl Backend {
         // Formatted before the buffer is held: formatting runs code that may itself log.
         let message = record.args().to_string();
         let level = level_of(record.level(), record.target(), &message);
-        if level > self.level() {
+        if level > self.level() || may_tell_secrets(record) {
             return;
         }
         let place = (record.file_static().unwrap_or("?"), record.line().unwrap_or(0));
@@ -201,6 +201,12 @@ impl Backend {
         }
         out.extend_from_slice(end.as_bytes());
     }
+}
+
+/// Whether a record is the chatter of a library: Pingora and the HTTP crates write whole headers,
+/// credentials included, at debug and trace.
+fn may_tell_secrets(record: &Record<'_>) -> bool {
+    record.level() > Level::Info && !record.target().starts_with("ws_cloud")
 }
 
 /// The level a record is treated as.
