@@ -95,14 +95,21 @@ fn routes(c: &mut Criterion) {
                 .collect()
         };
         let router = Router::build(entries());
-        let paths: Vec<String> =
-            (0..4096).map(|i| (i * 2_654_435_761) % count).map(|i| format!("/api/v{}/service-{i}/x/y", i % 7)).collect();
+        let paths: Vec<String> = (0..4096)
+            .map(|i| (i * 2_654_435_761) % count)
+            .map(|i| format!("/api/v{}/service-{i}/x/y", i % 7))
+            .collect();
         let (headers, mut next) = (HeaderMap::new(), 0);
         c.bench_function(&format!("find a route among {count}"), |b| {
             b.iter(|| {
                 next = (next + 1) % paths.len();
-                let lookup =
-                    Lookup { path: &paths[next], host: "example.com", method: &Method::GET, headers: &headers, query: None };
+                let lookup = Lookup {
+                    path: &paths[next],
+                    host: "example.com",
+                    method: &Method::GET,
+                    headers: &headers,
+                    query: None,
+                };
                 black_box(router.find(&lookup)).expect("each path has a route");
             });
         });
@@ -116,8 +123,14 @@ fn routes(c: &mut Criterion) {
 
 fn nodes(c: &mut Criterion) {
     let second = Duration::from_secs(1);
-    let options =
-        PeerOptions { connect: second, read: second, send: second, idle: second, h2_max_streams: 100, h2_ping_interval: second };
+    let options = PeerOptions {
+        connect: second,
+        read: second,
+        send: second,
+        idle: second,
+        h2_max_streams: 100,
+        h2_ping_interval: second,
+    };
     for count in [2_u16, 100, 10_000] {
         let nodes = (1..=count)
             .map(|port| {

@@ -45,9 +45,17 @@ async fn the_panels_walk_from_login_to_logout() {
             assert!(info[field].is_string(), "{field}: {info}");
         }
         let plugins = as_user(&gateway, method, "/admin/plugins/list", &token, None).await.expect(200).json();
-        let mut listed: Vec<_> = plugins.as_array().unwrap().iter().map(|p| (p["name"].as_str().unwrap(), p["desc"].as_str().unwrap())).collect();
+        let mut listed: Vec<_> = plugins
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| (p["name"].as_str().unwrap(), p["desc"].as_str().unwrap()))
+            .collect();
         listed.sort_unstable();
-        assert_eq!(listed, [("discovery", "服务发现插件_v1.0"), ("rewrite", "url重写插件_v1.0"), ("tracing", "链路跟踪插件_v1.0")]);
+        assert_eq!(
+            listed,
+            [("discovery", "服务发现插件_v1.0"), ("rewrite", "url重写插件_v1.0"), ("tracing", "链路跟踪插件_v1.0")]
+        );
         for list in ["/admin/routes/list", "/admin/services/list"] {
             let empty = as_user(&gateway, method, list, &token, None).await.expect(200);
             assert_eq!(empty.text(), "[]", "{list}");
@@ -86,7 +94,11 @@ async fn routes_are_created_listed_changed_renamed_and_removed() {
     gateway.call_admin("/admin/routes/save", &changed).await.expect(200);
     let list = gateway.get_admin("/admin/routes/list").await.json();
     assert_eq!(list.as_array().unwrap().len(), 1);
-    assert_eq!((&list[0]["remark"], &list[0]["x-team"]["name"]), (&json!("two"), &json!("unknown field")), "new fields survive the old panel");
+    assert_eq!(
+        (&list[0]["remark"], &list[0]["x-team"]["name"]),
+        (&json!("two"), &json!("unknown field")),
+        "new fields survive the old panel"
+    );
 
     // A new prefix under the old key renames.
     let mut renamed = list[0].clone();
@@ -99,7 +111,8 @@ async fn routes_are_created_listed_changed_renamed_and_removed() {
     assert_eq!(gateway.get("/openapi/demo1/x").await.status, 404);
 
     for _ in 0..2 {
-        let removed = gateway.call_admin("/admin/routes/remove", &json!({"key": md5("/openapi/renamed/*")})).await.expect(200);
+        let removed =
+            gateway.call_admin("/admin/routes/remove", &json!({"key": md5("/openapi/renamed/*")})).await.expect(200);
         assert_eq!(removed.text(), "ok", "also for an unknown key");
     }
     assert_eq!(gateway.get_admin("/admin/routes/list").await.text(), "[]");
@@ -130,7 +143,10 @@ async fn nodes_are_created_listed_changed_moved_and_removed() {
         ]
     );
     let mut moved = list[0].clone();
-    assert_eq!((&moved["weight"], &moved["status"], &moved["upstream"]), (&json!(1), &json!(1), &json!("127.0.0.1:1024")));
+    assert_eq!(
+        (&moved["weight"], &moved["status"], &moved["upstream"]),
+        (&json!(1), &json!(1), &json!("127.0.0.1:1024"))
+    );
     moved["upstream"] = "127.0.0.1:1029".into();
     moved["weight"] = 7.into();
     gateway.call_admin("/admin/services/save", &moved).await.expect(200);
@@ -151,7 +167,8 @@ async fn one_prefix_may_have_routes_for_different_hosts() {
     gateway.call_admin("/admin/routes/save", &hosted("a.test")).await.expect(200);
     gateway.call_admin("/admin/routes/save", &hosted("b.test")).await.expect(200);
     let list = gateway.get_admin("/admin/routes/list").await.json();
-    let mut keys: Vec<_> = list.as_array().unwrap().iter().map(|route| route["key"].as_str().unwrap().to_owned()).collect();
+    let mut keys: Vec<_> =
+        list.as_array().unwrap().iter().map(|route| route["key"].as_str().unwrap().to_owned()).collect();
     keys.sort();
     let mut expected = [md5("/p/*"), md5("/p/*\nb.test")];
     expected.sort();
@@ -183,9 +200,18 @@ async fn errors_have_the_old_statuses_and_texts() {
     }
     for (path, body) in [("/admin/routes/save", "{"), ("/admin/services/save", "nonsense"), ("/admin/login", "{")] {
         let response = post(path, body).await.expect(500);
-        assert!(response.text().contains("<html>") || response.text().contains("用户名"), "{path}: {}", response.text());
+        assert!(
+            response.text().contains("<html>") || response.text().contains("用户名"),
+            "{path}: {}",
+            response.text()
+        );
     }
-    for (method, path) in [("GET", "/admin/nothing"), ("POST", "/admin/routes"), ("GET", "/admin/routes/save"), ("DELETE", "/admin/routes/list")] {
+    for (method, path) in [
+        ("GET", "/admin/nothing"),
+        ("POST", "/admin/routes"),
+        ("GET", "/admin/routes/save"),
+        ("DELETE", "/admin/routes/list"),
+    ] {
         let response = Request::new(method, path).header("X-Api-Token", TOKEN).send(gateway.admin).await.expect(404);
         assert!(response.text().contains("<html>"), "{method} {path}: {}", response.text());
     }
@@ -196,13 +222,23 @@ async fn without_a_login_nothing_is_shown_or_changed() {
     let gateway = Gateway::start().await;
     let body = route("/mine/*", "s", json!({})).to_string();
     for path in [
-        "/admin/user/info", "/admin/logout", "/admin/plugins/list", "/admin/routes/list", "/admin/routes/save",
-        "/admin/routes/remove", "/admin/services/list", "/admin/services/save", "/admin/services/remove",
+        "/admin/user/info",
+        "/admin/logout",
+        "/admin/plugins/list",
+        "/admin/routes/list",
+        "/admin/routes/save",
+        "/admin/routes/remove",
+        "/admin/services/list",
+        "/admin/services/save",
+        "/admin/services/remove",
     ] {
         let response = Request::new("POST", path).body(body.clone()).send(gateway.admin).await;
         assert_eq!((response.status, response.text().trim_end()), (401, "用户未登录"), "{path}");
-        for (header, value) in [("X-Token", "nonsense"), ("X-Token", "a.b.c"), ("X-Api-Token", "wrong"), ("X-Api-Token", "")] {
-            let response = Request::new("POST", path).header(header, value).body(body.clone()).send(gateway.admin).await;
+        for (header, value) in
+            [("X-Token", "nonsense"), ("X-Token", "a.b.c"), ("X-Api-Token", "wrong"), ("X-Api-Token", "")]
+        {
+            let response =
+                Request::new("POST", path).header(header, value).body(body.clone()).send(gateway.admin).await;
             assert_eq!(response.status, 401, "{path} with {header}: {value}");
         }
     }
@@ -262,7 +298,11 @@ async fn a_preflight_is_answered_and_no_strange_origin_is_welcomed() {
     for origin in ["https://evil.test", "null", "https://panel.test.evil.test", "http://panel.test"] {
         assert_eq!(preflight(origin).await.header("access-control-allow-origin"), None, "{origin}");
     }
-    let listed = Request::get("/admin/routes/list").header("X-Api-Token", TOKEN).header("Origin", "https://evil.test").send(gateway.admin).await;
+    let listed = Request::get("/admin/routes/list")
+        .header("X-Api-Token", TOKEN)
+        .header("Origin", "https://evil.test")
+        .send(gateway.admin)
+        .await;
     assert_eq!(listed.header("access-control-allow-origin"), None);
 }
 
@@ -272,7 +312,10 @@ async fn accounts_and_tokens_of_the_old_configuration_work() {
     let gateway = Gateway::with(json!({"admin": {"account": {"editor": {"password": "plain", "info": info}}}})).await;
     let token = login(&gateway, "editor", "plain").await.expect(200).json()["token"].as_str().unwrap().to_owned();
     let shown = as_user(&gateway, "GET", "/admin/user/info", &token, None).await.expect(200).json();
-    assert_eq!(shown, json!({"roles": ["editor"], "introduction": "i", "avatar": "a", "name": "Ed", "username": "editor"}));
+    assert_eq!(
+        shown,
+        json!({"roles": ["editor"], "introduction": "i", "avatar": "a", "name": "Ed", "username": "editor"})
+    );
     let by_token = gateway.get_admin("/admin/user/info").await.expect(200);
     assert_eq!(by_token.text(), "", "empty when authenticated by an API token");
 }
@@ -299,7 +342,8 @@ async fn the_admin_api_is_not_on_the_data_ports_unless_asked_for() {
         assert_eq!(list.text(), "[]");
         assert_eq!(Request::get("/admin/routes/list").send(port).await.status, 401);
         // Whatever the client says of itself, it is judged by its own address.
-        let request = Request::get("/admin/routes/list").header("X-Gateway-Peer", "8.8.8.8").header("X-Api-Token", TOKEN);
+        let request =
+            Request::get("/admin/routes/list").header("X-Gateway-Peer", "8.8.8.8").header("X-Api-Token", TOKEN);
         assert_eq!(request.send(port).await.status, 200);
     }
 }
@@ -357,7 +401,8 @@ async fn writes_at_the_same_time_are_all_there() {
     assert_eq!(gateway.get_admin("/admin/routes/list").await.json().as_array().unwrap().len(), 20);
     // And of two who create the same, one is told so.
     let body = route("/same/*", "s", json!({}));
-    let (one, two) = tokio::join!(gateway.call_admin("/admin/routes/save", &body), gateway.call_admin("/admin/routes/save", &body));
+    let (one, two) =
+        tokio::join!(gateway.call_admin("/admin/routes/save", &body), gateway.call_admin("/admin/routes/save", &body));
     let mut statuses = [one.status, two.status];
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 500]);
@@ -376,7 +421,9 @@ async fn no_acknowledged_write_is_lost_to_a_kill() {
         }
         // In the middle of one more.
         let mut client = Client::connect(gateway.admin).await;
-        let request = Request::new("POST", "/admin/routes/save").header("X-Api-Token", TOKEN).body(route(&format!("/torn{round}"), "s", json!({})).to_string());
+        let request = Request::new("POST", "/admin/routes/save")
+            .header("X-Api-Token", TOKEN)
+            .body(route(&format!("/torn{round}"), "s", json!({})).to_string());
         client.send(&request.to_bytes()).await.unwrap();
         gateway.restart().await;
         let listed = gateway.get_admin("/admin/routes/list").await.expect(200).text();

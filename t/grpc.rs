@@ -49,6 +49,18 @@ async fn streams_pass_in_all_three_kinds() {
     }
 }
 
+#[tokio::test]
+async fn an_idle_stream_outlives_the_timeouts_of_requests() {
+    let short = json!({
+        "client": {"header_timeout": "1s", "body_timeout": "1s", "h2_idle_timeout": "1s"},
+        "upstream": {"read_timeout": "1s", "send_timeout": "1s", "idle_timeout": "1s"},
+    });
+    let server = Server::start(SERVER).await;
+    let gateway = Gateway::with(short).await;
+    gateway.serve_with("/t.Service/*", &[server.address], json!({"protocol": "grpc"})).await;
+    case(&gateway, "idle").await;
+}
+
 /// T16: bare Pingora ends the whole connection here.
 #[tokio::test]
 async fn thousands_of_small_messages_pass_both_ways() {
@@ -141,14 +153,15 @@ async fn tiny_frames_towards_a_server_that_does_not_read_stay_bounded() {
     .await;
     let gateway = Gateway::start().await;
     gateway.serve_with("/t.Service/*", &[upstream.address], json!({"protocol": "grpc"})).await;
-    gateway.serve("/plain/*", &[Upstream::saying("x").await.address]).await;
     let before = gateway.rss_kib();
     let (response, mut stream) = h2c::begin_call(h2c::connect(gateway.h2c).await, "/t.Service/X").await;
     let mut sent = 0;
     for _ in 0..200_000 {
         stream.reserve_capacity(64);
         // Flow control stops us, or the gateway ends the stream: both bound it.
-        let granted = tokio::time::timeout(Duration::from_millis(500), futures::future::poll_fn(|cx| stream.poll_capacity(cx))).await;
+        let granted =
+            tokio::time::timeout(Duration::from_millis(500), futures::future::poll_fn(|cx| stream.poll_capacity(cx)))
+                .await;
         match granted {
             Ok(Some(Ok(_))) if stream.send_data(Bytes::from_static(&[0; 64]), false).is_ok() => sent += 1,
             _ => break,
@@ -166,7 +179,9 @@ async fn tiny_frames_towards_a_server_that_does_not_read_stay_bounded() {
 async fn grpc_over_http1_is_refused() {
     let (gateway, _server) = gateway().await;
     for port in [gateway.http, gateway.h2c] {
-        let request = Request::new("POST", "/t.Service/Unary").header("Content-Type", "application/grpc").header("TE", "trailers");
+        let request = Request::new("POST", "/t.Service/Unary")
+            .header("Content-Type", "application/grpc")
+            .header("TE", "trailers");
         let response = request.body(h2c::frame(b"x").to_vec()).send(port).await;
         assert_eq!(response.status, 505, "{}", response.text());
     }
@@ -188,7 +203,6 @@ async fn grpc_calls_have_the_headers_and_the_log_line_of_other_requests() {
 #[tokio::test]
 async fn http1_and_http2_share_the_h2c_port() {
     let (gateway, _server) = gateway().await;
-    gateway.serve("/plain/*", &[Upstream::saying("plain").await.address]).await;
     let upstream = Upstream::saying("plain").await;
     gateway.serve("/both/*", &[upstream.address]).await;
     assert_eq!(Request::get("/both/x").send(gateway.h2c).await.expect(200).text(), "plain");

@@ -189,6 +189,7 @@ async fn a_path_is_matched_and_forwarded_in_one_normal_form() {
         ("/%E7%94%A8%E6%88%B7/1", 2, "/%E7%94%A8%E6%88%B7/1"),
         ("/%e7%94%a8%e6%88%b7/1", 2, "/%E7%94%A8%E6%88%B7/1"),
         ("/a;b=c/d", 0, "/a;b=c/d"),
+        ("/x;/../closed/x", 1, "/closed/x"),
         ("/closed/x?a=//../b", 1, "/closed/x?a=//../b"),
     ] {
         let response = gateway.get(sent).await;
@@ -197,33 +198,38 @@ async fn a_path_is_matched_and_forwarded_in_one_normal_form() {
         assert_eq!(response.text(), names[route], "{sent}");
         assert_eq!(upstreams[route].last().target, forwarded, "{sent}");
     }
-    // What another server could read as the path of another route is not passed on at all.
-    for sent in ["/closed%2Fx", "/%2563losed/x", "/closed;a/x", "/x;/../closed/x"] {
-        assert_eq!(gateway.get(sent).await.status, 400, "{sent}");
-    }
 }
 
 #[tokio::test]
 async fn paths_that_mean_nothing_are_400() {
     let (gateway, upstreams) = routed(&[("all", "/*", json!({}))]).await;
+    let before = upstreams[0].count();
     for path in ["/a%00b", "/a%", "/a%2", "/a%zz", "/%c0%ae%c0%ae/x%0", "/../../x", "/a/../../x"] {
         assert_eq!(gateway.get(path).await.status, 400, "{path}");
     }
-    assert_eq!(upstreams[0].count(), 0, "nothing of it reached the upstream");
+    assert_eq!(upstreams[0].count(), before, "nothing of it reached the upstream");
 }
 
 /// A spelling that the upstream may read as a guarded path must not reach it through a looser route.
 #[tokio::test]
 async fn paths_that_others_could_read_as_another_route_are_400() {
     let (gateway, upstreams) = routed(&[("all", "/*", json!({})), ("closed", "/closed/*", json!({}))]).await;
+    let before = upstreams[0].count();
     for path in [
-        "/closed%2Fx", "/closed%5Cx", "/%2563losed/x", "/open%2f..%2fclosed/x", "/open/..%2fclosed/x", "/open/..%5cclosed/x",
-        "/open/..;/closed/x", "/open/%252e%252e/closed/x",
+        "/closed%2Fx",
+        "/closed%5Cx",
+        "/closed;a/x",
+        "/%2563losed/x",
+        "/open%2f..%2fclosed/x",
+        "/open/..%2fclosed/x",
+        "/open/..%5cclosed/x",
+        "/open/..;/closed/x",
+        "/open/%252e%252e/closed/x",
     ] {
         let response = gateway.get(path).await;
         assert_eq!(response.status, 400, "{path}: {}", response.text());
     }
-    assert_eq!(upstreams[0].count() + upstreams[1].count(), 0);
+    assert_eq!((upstreams[0].count(), upstreams[1].count()), (before, 0));
 }
 
 #[tokio::test]

@@ -103,6 +103,18 @@ def bidi(service):
     equal(list(stream), [])
 
 
+def idle(service):
+    """Longer than every timeout of the test's gateway."""
+    outbox = queue.Queue()
+    stream = service.Bidi(iter(outbox.get, None), timeout=TIMEOUT)
+    for message in (b"one", b"two"):
+        outbox.put(message)
+        equal(next(stream), message)
+        time.sleep(3)
+    outbox.put(None)
+    equal(list(stream), [])
+
+
 def bidi_small(service):
     """T16: thousands of small frames, both ways at once, and beside it a call that must survive."""
     for size in (1, 60, 200):

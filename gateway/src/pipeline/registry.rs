@@ -65,10 +65,12 @@ impl Registry {
             Some(Value::Object(settings)) => settings.clone(),
             Some(other) => return other.clone(),
         };
-        for prop in self.factories.get(name).map_or(&[][..], |f| f.legacy_props) {
-            // The old panel sends empty texts for settings that are not made.
-            if let Some(value) = props.get(*prop).filter(|value| !value.is_null() && value.as_str() != Some("")) {
-                settings.entry(*prop).or_insert_with(|| value.clone());
+        let flat = self.factories.get(name).map_or(&[][..], |f| f.legacy_props);
+        let flat: Vec<_> = flat.iter().filter_map(|p| Some((*p, props.get(*p).filter(|v| !v.is_null())?))).collect();
+        // The old panel sends empty texts for settings that are not made.
+        if flat.iter().any(|(_, value)| value.as_str() != Some("")) {
+            for (prop, value) in flat {
+                settings.entry(prop).or_insert_with(|| value.clone());
             }
         }
         Value::Object(settings)

@@ -65,6 +65,7 @@ impl Proxy {
         }
         let path = normalise(raw_path(request.raw_path()), &self.options.rules).map_err(|e| malformed(&e))?;
         if self.is_internal(&path) {
+            ctx.client_ip = Some(self.client_ip(peer, request));
             return self.admit_internal(ctx, peer);
         }
         let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(authority).unwrap_or_default();
@@ -95,11 +96,14 @@ impl Proxy {
         ctx.client_xff = request.headers.get("x-forwarded-for").cloned();
         let client_ip = self.client_ip(peer, request);
         ctx.client_ip = Some(client_ip);
-        ctx.path_was_normal = matches!(path, Cow::Borrowed(_));
+        // The upstream gets the origin form, of the very path that was matched.
+        ctx.path_was_normal = matches!(path, Cow::Borrowed(_)) && request.raw_path().first() == Some(&b'/');
         let state = RequestState::new(Arc::clone(&route.info), client_ip, path.into_owned(), query.map(str::to_owned));
         ctx.state = Some(state);
-        ctx.body_limit = route.max_body_size.unwrap_or(self.options.max_body_size);
         ctx.kind = kind(session, &route);
+        // A stream of messages has no size that could be too large, unless its route says so.
+        let limit = if ctx.kind == Kind::Http { self.options.max_body_size } else { 0 };
+        ctx.body_limit = route.max_body_size.unwrap_or(limit);
         ctx.route = Some(route);
         if broken {
             return Err(answer::BROKEN_ROUTE);
@@ -140,7 +144,8 @@ impl Proxy {
 
     fn admit_internal(&self, ctx: &mut Context, peer: IpAddr) -> Result<(), Refusal> {
         let internal = self.options.internal.as_ref().ok_or(answer::NO_ROUTE)?;
-        if !internal.allow.contains(peer) {
+        // A trusted proxy vouches for its client; it does not lend it its own rights.
+        if !internal.allow.contains(peer) || !ctx.client_ip.is_some_and(|client| internal.allow.contains(client)) {
             return Err(answer::FORBIDDEN);
         }
         ctx.kind = Kind::Internal;
@@ -153,7 +158,10 @@ fn raw_path(target: &[u8]) -> &[u8] {
     let target = match target.windows(3).position(|w| w == b"://") {
         Some(scheme) if !target.starts_with(b"/") => {
             let rest = &target[scheme + 3..];
-            rest.iter().position(|b| *b == b'/').map_or(&b"/"[..], |slash| &rest[slash..])
+            match rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')) {
+                Some(end) if rest[end] == b'/' => &rest[end..],
+                _ => b"/",
+            }
         }
         _ => target,
     };
@@ -188,7 +196,17 @@ fn malformed(error: &dyn std::fmt::Display) -> Refusal {
 fn kind(session: &Session, route: &CompiledRoute) -> Kind {
     match route.protocol {
         Protocol::Grpc => Kind::Grpc,
-        Protocol::Http if session.is_upgrade_req() => Kind::WebSocket,
+        Protocol::Http if is_websocket(session) => Kind::WebSocket,
         Protocol::Http => Kind::Http,
     }
+}
+
+/// A WebSocket handshake: RFC 6455 section 4.1. Anything else with an `Upgrade` is a plain request.
+fn is_websocket(session: &Session) -> bool {
+    let request = session.req_header();
+    session.is_upgrade_req()
+        && request.method == Method::GET
+        && request.headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        && !request.headers.contains_key(header::CONTENT_LENGTH)
+        && !request.headers.contains_key(header::TRANSFER_ENCODING)
 }

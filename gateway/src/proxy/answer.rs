@@ -12,7 +12,7 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::Response;
 
 use super::context::{Context, Kind};
-use super::{Proxy, head};
+use super::{Proxy, final_response, head};
 
 /// A request the gateway refuses: status and the short text the client gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -132,11 +132,13 @@ impl Proxy {
         }
         self.finish_head(ctx, &mut head);
         let no_body = bodiless || response.body.is_empty() || session.req_header().method == http::Method::HEAD;
-        session.write_response_header(Box::new(head), no_body).await?;
-        if !no_body {
-            session.write_response_body(Some(response.body), true).await?;
+        if no_body {
+            // As in `answer_grpc`: on HTTP/2 only a task ends the stream with its header.
+            session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await?;
+            return Ok(());
         }
-        Ok(())
+        session.write_response_header(Box::new(head), false).await?;
+        session.write_response_body(Some(response.body), true).await
     }
 
     /// A gRPC error is a response of headers only. `write_response_header` would not end the
@@ -174,7 +176,7 @@ impl Proxy {
         if status == 0 {
             return 0;
         }
-        let sent = if session.response_written().is_some() {
+        let sent = if final_response(session).is_some() {
             self.fail_midway(session, ctx, status).await
         } else {
             session.set_keepalive(None);

@@ -1,6 +1,8 @@
 //! Bodies on their way: their limit, and the plugins that see them.
 
+use bytes::Bytes;
 use pingora::{Error, ErrorSource, ErrorType};
+use pingora_proxy::Session;
 
 use super::Proxy;
 use super::answer::{self, Body};
@@ -9,7 +11,26 @@ use crate::pipeline::BodyRefused;
 
 impl Proxy {
     /// A piece of the request body.
-    pub(super) fn request_body(&self, ctx: &mut Context, body: &mut Body, end: bool) -> pingora::Result<()> {
+    pub(super) fn request_body(
+        &self,
+        session: &Session,
+        ctx: &mut Context,
+        body: &mut Body,
+        end: bool,
+    ) -> pingora::Result<()> {
+        // What flows after an upgrade is no body.
+        if session.was_upgraded() {
+            return Ok(());
+        }
+        let result = self.filter_request_body(ctx, body, end);
+        // Pingora reads "no piece" as the end, which a plugin that holds pieces back does not mean.
+        if !end && body.is_none() {
+            *body = Some(Bytes::new());
+        }
+        result
+    }
+
+    fn filter_request_body(&self, ctx: &mut Context, body: &mut Body, end: bool) -> pingora::Result<()> {
         ctx.body_seen += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if ctx.body_limit > 0 && ctx.body_seen > ctx.body_limit {
             return Err(refused(answer::BODY_TOO_LARGE));
@@ -18,6 +39,7 @@ impl Proxy {
         if !route.pipeline.sees_request_body() {
             return Ok(());
         }
+        ctx.plugins_saw_body |= body.as_ref().is_some_and(|chunk| !chunk.is_empty());
         let result = route.pipeline.request_body_filter(state, body, end, &mut ctx.buffers);
         result.map_err(|refusal| match refusal {
             BodyRefused::Response(response) => {
@@ -31,7 +53,16 @@ impl Proxy {
     }
 
     /// A piece of the response body.
-    pub(super) fn response_body(&self, ctx: &mut Context, body: &mut Body, end: bool) -> pingora::Result<()> {
+    pub(super) fn response_body(
+        &self,
+        session: &Session,
+        ctx: &mut Context,
+        body: &mut Body,
+        end: bool,
+    ) -> pingora::Result<()> {
+        if session.was_upgraded() {
+            return Ok(());
+        }
         let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return Ok(()) };
         if !route.pipeline.sees_response_body() {
             return Ok(());

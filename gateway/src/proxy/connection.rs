@@ -177,6 +177,10 @@ impl Guarded {
             let timeout = self.limits.timeout;
             let deadline = self.deadline.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
             ready!(deadline.as_mut().poll(cx));
+            if self.header_bytes == 0 {
+                // Nothing was asked, so nothing is answered.
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
             self.answer = Some(self.limits.too_slow.clone());
         }
         // A client that does not read its answer is not waited for.

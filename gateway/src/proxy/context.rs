@@ -56,6 +56,10 @@ pub struct Context {
     pub(super) buffers: BodyBuffers,
     pub(super) body_limit: u64,
     pub(super) body_seen: u64,
+    /// Whether a plugin was handed a piece of the body, which then cannot be replayed.
+    pub(super) plugins_saw_body: bool,
+    /// The next connection must be a new one: a kept one turned out to be closed.
+    pub(super) fresh: bool,
     /// What a plugin answers to a request body.
     pub(super) plugin_answer: Option<Box<Response>>,
     /// The status of an answer of our own.
@@ -82,8 +86,18 @@ impl Context {
             buffers: BodyBuffers::default(),
             body_limit: 0,
             body_seen: 0,
+            plugins_saw_body: false,
+            fresh: false,
             plugin_answer: None,
             answered: None,
+        }
+    }
+
+    /// The client left while the present try was under way: neither a success nor a failure of the
+    /// node.
+    pub(super) fn attempt_abandoned(&mut self) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|a| a.time.is_none()) {
+            attempt.time = Some(attempt.started.elapsed());
         }
     }
 

@@ -1,12 +1,12 @@
 //! The data plane: Pingora's callbacks in the order they run, each naming what happens.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method};
+use http::{HeaderValue, Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -44,6 +44,8 @@ pub struct ProxyOptions {
     pub max_body_size: u64,
     /// The `Server` header of every response.
     pub server_header: HeaderValue,
+    /// Longest wait for a client to take response bytes.
+    pub send_timeout: Duration,
     /// How long a node that refuses connections is left out.
     pub eject_time: Duration,
     /// Where `/admin` and `/dashboard` go when they are answered here too.
@@ -66,6 +68,8 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     access: Arc<AccessLog>,
     draining: Arc<AtomicBool>,
+    /// Numbers WebSocket upgrades.
+    upgrades: AtomicU64,
     /// Counters of requests without a route.
     unrouted: Arc<RouteMetrics>,
 }
@@ -81,7 +85,7 @@ impl Proxy {
         draining: Arc<AtomicBool>,
     ) -> Self {
         let unrouted = metrics.route("none", "");
-        Self { options, snapshot, metrics, access, draining, unrouted }
+        Self { options, snapshot, metrics, access, draining, upgrades: AtomicU64::new(1), unrouted }
     }
 
     /// Counts and logs a plugin's panic, and makes the error that ends the request with 500.
@@ -106,6 +110,10 @@ impl ProxyHttp for Proxy {
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
         if self.draining.load(Ordering::Relaxed) {
             session.set_keepalive(None);
+        }
+        if session.is_http2() {
+            // Those of HTTP/1.1 get it from the edge.
+            session.set_write_timeout(Some(self.options.send_timeout));
         }
         match self.admit(session, ctx).await? {
             admit::Admission::Proxy => Ok(false),
@@ -133,12 +141,12 @@ impl ProxyHttp for Proxy {
 
     async fn request_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
-        self.request_body(ctx, body, end_of_stream)
+        self.request_body(session, ctx, body, end_of_stream)
     }
 
     async fn upstream_response_filter(
@@ -156,18 +164,21 @@ impl ProxyHttp for Proxy {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
-        self.finish_head(ctx, response);
+        // 100 and 103 announce a response; only 101 is one.
+        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
+            self.finish_head(ctx, response);
+        }
         Ok(())
     }
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
         ctx: &mut Context,
     ) -> pingora::Result<Option<Duration>> {
-        self.response_body(ctx, body, end_of_stream).map(|()| None)
+        self.response_body(session, ctx, body, end_of_stream).map(|()| None)
     }
 
     fn error_while_proxy(
@@ -203,6 +214,12 @@ impl ProxyHttp for Proxy {
 /// Whether a method may be sent again when it is unknown what became of it: RFC 9110 section 9.2.2.
 fn is_repeatable(method: &Method) -> bool {
     method.is_idempotent()
+}
+
+/// The response that was sent to the client, if one was: an interim one (100, 103) is none.
+fn final_response(session: &Session) -> Option<&ResponseHeader> {
+    let is_final = |r: &&ResponseHeader| !r.status.is_informational() || r.status == StatusCode::SWITCHING_PROTOCOLS;
+    session.response_written().filter(is_final)
 }
 
 /// Whether it was the client who went away.

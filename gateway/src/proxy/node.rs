@@ -1,6 +1,7 @@
 //! Which node is tried, and what a failed try means for it and for the request.
 
-use std::time::Instant;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -8,8 +9,15 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestCtx;
 
 use super::context::{Attempt, Context, Kind};
-use super::{Proxy, answer, head, is_repeatable};
+use super::{Proxy, answer, final_response, head, is_clients, is_repeatable};
+use crate::pipeline::BodyBuffers;
 use crate::upstream::{InFlight, Node};
+
+/// How long after its start a request that reached a node may be sent to another. Without it a slow
+/// service would be asked by every client as often as there are nodes. The first gateway's limit.
+const RETRY_WITHIN: Duration = Duration::from_secs(1);
+/// Set in a peer's group key where no kept connection may be taken.
+const FRESH: u64 = 1 << 63;
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
@@ -24,6 +32,9 @@ impl Proxy {
         };
         let node = &upstream.nodes()[index];
         ctx.tried.push(index);
+        // Each try sends the body from its beginning.
+        ctx.body_seen = 0;
+        ctx.buffers = BodyBuffers::default();
         ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None });
         ctx.node_in_flight = Some(InFlight::at(&node.state));
         let mut peer = Box::new(match ctx.kind {
@@ -31,6 +42,15 @@ impl Proxy {
             Kind::WebSocket => node.peers.websocket.clone(),
             Kind::Http | Kind::Internal => node.peers.http.clone(),
         });
+        if ctx.kind == Kind::WebSocket {
+            // A connection whose gate is used up must not serve a second upgrade.
+            peer.group_key |= self.upgrades.fetch_add(1, Ordering::Relaxed) << 8;
+            peer.options.idle_timeout = Some(Duration::from_millis(1));
+        }
+        if ctx.fresh {
+            // No kept connection is in the pool of this key.
+            peer.group_key |= FRESH;
+        }
         let timeouts = route.timeouts;
         if let Some(connect) = timeouts.connect {
             peer.options.connection_timeout = Some(connect);
@@ -98,36 +118,58 @@ impl Proxy {
         session: &mut Session,
         ctx: &mut Context,
         error: Box<Error>,
-        _reused: bool,
+        reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("node {peer}"));
-        let is_retryable_status = matches!(error.etype(), ErrorType::HTTPStatus(502));
-        if !is_retryable_status {
+        if is_clients(&error) {
+            ctx.attempt_abandoned();
+        } else {
+            // One that answered 502 has been noted already.
             ctx.attempt_ended(None);
         }
         ctx.node_in_flight = None;
         let from_upstream = matches!(error.esource(), ErrorSource::Upstream);
+        let in_time = ctx.started.elapsed() < RETRY_WITHIN;
         let may_repeat = from_upstream
-            && session.response_written().is_none()
-            && !session.as_ref().retry_buffer_truncated()
-            && ctx.kind != Kind::WebSocket
-            && self.plugins_allow_replay(ctx)
+            && self.may_repeat(session, ctx)
             && (is_repeatable(&session.req_header().method) || was_not_processed(&error));
-        let other_left = ctx.upstream.as_ref().is_some_and(|upstream| upstream.may_try_again(&ctx.tried));
+        let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+        let stale = reused && !timed_out && !ctx.fresh && !matches!(error.etype(), ErrorType::HTTPStatus(_));
+        let again = if may_repeat && stale {
+            // The node had closed a kept connection, which says nothing of the node: it is asked
+            // once more, on a new one.
+            ctx.fresh = true;
+            ctx.tried.pop();
+            true
+        } else {
+            may_repeat && in_time && ctx.upstream.as_ref().is_some_and(|upstream| upstream.may_try_again(&ctx.tried))
+        };
         // Always decided here: Pingora panics on an error left undecided (trap T8).
-        error.set_retry(may_repeat && other_left);
+        error.set_retry(again);
         error
     }
 
-    /// A body that plugins hold back is gone once it was handed over.
-    fn plugins_allow_replay(&self, ctx: &Context) -> bool {
-        ctx.body_seen == 0 || ctx.route.as_ref().is_none_or(|route| !route.pipeline.sees_request_body())
+    /// Whether nothing that has happened to the request forbids to send it again.
+    fn may_repeat(&self, session: &Session, ctx: &Context) -> bool {
+        final_response(session).is_none()
+            && !session.as_ref().retry_buffer_truncated()
+            && !ctx.plugins_saw_body
+            && matches!(ctx.kind, Kind::Http | Kind::Grpc)
     }
 
     /// A node has answered. A 502 of a node is retried like a failure, as the first gateway did.
-    pub(super) fn upstream_answered(&self, session: &Session, ctx: &mut Context, status: u16) -> pingora::Result<()> {
+    pub(super) fn upstream_answered(
+        &self,
+        session: &mut Session,
+        ctx: &mut Context,
+        status: u16,
+    ) -> pingora::Result<()> {
         if status < 200 && status != 101 {
             return Ok(());
+        }
+        if status == 101 {
+            // A tunnel may be silent for as long as it likes.
+            session.set_read_timeout(None);
         }
         ctx.attempt_ended(Some(status));
         let Some(upstream) = &ctx.upstream else { return Ok(()) };
@@ -139,7 +181,8 @@ impl Proxy {
         let retry = status == 502
             && ctx.kind == Kind::Http
             && is_repeatable(&session.req_header().method)
-            && !session.as_ref().retry_buffer_truncated()
+            && self.may_repeat(session, ctx)
+            && ctx.started.elapsed() < RETRY_WITHIN
             && upstream.may_try_again(&ctx.tried);
         if retry {
             return Err(Error::explain(ErrorType::HTTPStatus(status), "the node answered 502").into_up());

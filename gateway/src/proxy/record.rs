@@ -8,7 +8,7 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::Outcome;
 
 use super::context::{Context, Kind};
-use super::{Proxy, is_clients};
+use super::{Proxy, final_response, is_clients};
 use crate::telemetry::{AccessRecord, Try};
 
 /// What nginx logs when the client left before a response was sent.
@@ -19,9 +19,12 @@ impl Proxy {
         if ctx.kind == Kind::Internal {
             return;
         }
+        if error.is_some_and(is_clients) {
+            ctx.attempt_abandoned();
+        }
         ctx.attempt_ended(None);
         ctx.node_in_flight = None;
-        let status = session.response_written().map(|response| response.status.as_u16());
+        let status = final_response(session).map(|response| response.status.as_u16());
         let status = match status {
             // A gRPC answer of our own is 200 on the wire; it counts as what it says.
             Some(200) => ctx.answered.or(status),

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use http::uri::PathAndQuery;
-use http::{HeaderName, HeaderValue, Uri, header};
+use http::{HeaderName, HeaderValue, Uri, Version, header};
 use pingora::http::RequestHeader;
 use pingora::{ErrorType, OrErr};
 use pingora_proxy::Session;
@@ -29,7 +29,7 @@ impl Proxy {
         let Some(connection) = &ctx.connection else { return Ok(()) };
         let peer = connection.peer.ip();
         if ctx.kind == Kind::Internal {
-            request.insert_header(X_GATEWAY_PEER, connection.peer_value.clone())?;
+            request.insert_header(X_GATEWAY_PEER, address_value(ctx.client_ip.unwrap_or(peer))?)?;
             return Ok(());
         }
         if let Some(state) = &ctx.state
@@ -74,6 +74,10 @@ fn set_target(request: &mut RequestHeader, state: &RequestState) -> pingora::Res
     let target = target.or_err(ErrorType::InternalError, "the rewritten path is no path")?;
     let mut parts = request.uri.clone().into_parts();
     parts.path_and_query = Some(target);
+    if request.version != Version::HTTP_2 {
+        // Absolute form is for proxies; a node gets the origin form.
+        (parts.scheme, parts.authority) = (None, None);
+    }
     request.set_uri(Uri::from_parts(parts).or_err(ErrorType::InternalError, "the rewritten path is no path")?);
     Ok(())
 }

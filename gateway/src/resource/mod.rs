@@ -15,7 +15,7 @@ pub mod stored;
 
 pub use node::{Node, NodeOverlay, NodeState};
 pub use plugin::GlobalPlugin;
-pub use route::{Predicate, PredicateTest, Protocol, Route};
+pub use route::{Place, Predicate, PredicateTest, Protocol, Route};
 pub use service::{Balancer, Service, Timeouts};
 
 /// Why an object is not valid. Displays as `<path>: <reason>`.

@@ -114,15 +114,51 @@ impl Route {
     /// Where an invalid route would have stood, as far as it can be read, so that its requests are
     /// refused instead of falling through to a looser route. `None` when it is off, or when not
     /// even the prefix can be read.
-    pub fn place(value: &[u8]) -> Option<(String, Vec<String>)> {
+    pub fn place(value: &[u8]) -> Option<Place> {
         let value: Value = serde_json::from_slice(value).ok()?;
         if value.get("status").and_then(Value::as_f64) != Some(1.0) {
             return None;
         }
-        let prefix = value.get("prefix")?.as_str()?.trim();
-        let hosts = value.get("hosts").cloned().and_then(|hosts| lenient::strings(hosts).ok()).unwrap_or_default();
-        (!prefix.is_empty()).then(|| (prefix.to_owned(), hosts))
+        let prefix = value.get("prefix")?.as_str()?.trim().to_owned();
+        if prefix.is_empty() {
+            return None;
+        }
+        let field = |name: &str| value.get(name).cloned().unwrap_or(Value::Null);
+        let hosts = lenient::strings(field("hosts")).unwrap_or_default();
+        let mut unreadable = false;
+        let methods = methods(field("methods")).unwrap_or_else(|_| mark(&mut unreadable));
+        let headers = predicates(field("headers")).unwrap_or_else(|_| mark(&mut unreadable));
+        let query = predicates(field("query")).unwrap_or_else(|_| mark(&mut unreadable));
+        let priority = match field("priority") {
+            Value::Null => Some(0),
+            other => other.as_i64().and_then(|n| i32::try_from(n).ok()),
+        };
+        let priority = priority.filter(|_| !unreadable);
+        Some(Place { prefix, hosts, methods, headers, query, priority })
     }
+}
+
+/// Where a route stands among others.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The path pattern.
+    pub prefix: String,
+    /// The hosts; all when empty.
+    pub hosts: Vec<String>,
+    /// The methods; all when empty.
+    pub methods: Vec<Method>,
+    /// Conditions on headers, those that can be read.
+    pub headers: Vec<Predicate>,
+    /// Conditions on query arguments, those that can be read.
+    pub query: Vec<Predicate>,
+    /// The priority; `None` when it, or a condition, cannot be read: then the route must come
+    /// before every other of its prefix.
+    pub priority: Option<i32>,
+}
+
+fn mark<T: Default>(unreadable: &mut bool) -> T {
+    *unreadable = true;
+    T::default()
 }
 
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
@@ -212,12 +248,17 @@ mod tests {
 
     #[test]
     fn the_place_of_a_broken_route_is_known_while_its_prefix_can_be_read() {
-        let place = |json: &str| Route::place(json.as_bytes());
-        assert_eq!(
-            place(r#"{"prefix":"/a/*","status":1,"protocol":"ftp","hosts":["h"]}"#),
-            Some(("/a/*".into(), vec!["h".into()]))
-        );
-        assert_eq!(place(r#"{"prefix":"/a/*","status":1,"hosts":7}"#), Some(("/a/*".into(), vec![])));
+        let place =
+            |json: &str| Route::place(json.as_bytes()).map(|p| (p.prefix, p.hosts, p.methods.len(), p.priority));
+        let at = |hosts: &[&str], methods, priority| {
+            Some(("/a/*".to_owned(), hosts.iter().map(ToString::to_string).collect(), methods, priority))
+        };
+        let broken = r#""prefix":"/a/*","status":1,"protocol":"ftp""#;
+        assert_eq!(place(&format!("{{{broken},\"hosts\":[\"h\"]}}")), at(&["h"], 0, Some(0)));
+        assert_eq!(place(&format!("{{{broken},\"hosts\":7}}")), at(&[], 0, Some(0)));
+        assert_eq!(place(&format!("{{{broken},\"methods\":[\"GET\"],\"priority\":7}}")), at(&[], 1, Some(7)));
+        assert_eq!(place(&format!("{{{broken},\"methods\":7,\"priority\":7}}")), at(&[], 0, None));
+        assert_eq!(place(&format!("{{{broken},\"priority\":\"high\"}}")), at(&[], 0, None));
         assert_eq!(place(r#"{"prefix":"/a/*","status":0}"#), None);
         assert_eq!(place("{"), None);
     }

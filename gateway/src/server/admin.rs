@@ -1,5 +1,6 @@
 //! Starts the Admin API and the status listener, and gives them what they ask for.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -23,9 +24,10 @@ const RETRY: Duration = Duration::from_secs(2);
 /// Starts both. Returns the admin's own socket when it is to be answered on the data ports.
 pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyhow::Result<Option<Internal>> {
     let config = &parts.config;
-    if let Some(address) = config.status.listen {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (status.listen)"))?;
+    // Both are bound before either answers: who finds one there finds the other.
+    let status = bind(config.status.listen, "status.listen").await?;
+    let own = bind(config.admin.listen, "admin.listen").await?;
+    if let Some((address, listener)) = status {
         let router = status_router(status_deps(parts), PeerSource::Socket);
         tokio::spawn(serve(listener, router, Limits::default(), stopped.clone()));
         log::info!("status on http://{address}");
@@ -35,9 +37,7 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     }
     create_accounts(parts).await;
     let admin = Admin::new(admin_deps(parts));
-    if let Some(address) = config.admin.listen {
-        let listener =
-            TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} (admin.listen)"))?;
+    if let Some((address, listener)) = own {
         let limits = Limits { allow: Some(config.admin.allow.clone()), ..Limits::default() };
         let router = Arc::clone(&admin).router(PeerSource::Socket);
         tokio::spawn(serve(listener, router, limits, stopped.clone()));
@@ -60,6 +60,12 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     let path = path.to_str().context("the path of the private folder is not UTF-8")?;
     let peer = HttpPeer::new_uds(path, false, String::new()).map_err(|e| anyhow::anyhow!("{e}"))?;
     Ok(Some(Internal { peer, allow: TrustedProxies::new(config.admin.allow.clone()) }))
+}
+
+async fn bind(address: Option<SocketAddr>, field: &str) -> anyhow::Result<Option<(SocketAddr, TcpListener)>> {
+    let Some(address) = address else { return Ok(None) };
+    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({field})"))?;
+    Ok(Some((address, listener)))
 }
 
 /// Makes the first account. With a store that is away it is made when the store is back: serving

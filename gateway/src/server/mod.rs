@@ -1,7 +1,7 @@
 //! The composition root: store, control, data plane, admin and status wired together, and the life
 //! of the process from the first bind to the last log line.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -42,6 +42,9 @@ pub(crate) use options::checker;
 const READ_BUFFER: usize = 8192;
 const WRITE_BUFFER: usize = 1460;
 
+/// How long the data plane's ports may take to answer.
+const PORTS_ANSWER: Duration = Duration::from_secs(20);
+
 /// How the process is started.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RunOptions {
@@ -61,6 +64,8 @@ struct Parts {
     store: SharedStore,
     status: Arc<ControlStatus>,
     draining: Arc<AtomicBool>,
+    /// Whether the data plane's ports answer.
+    listening: AtomicBool,
 }
 
 /// Runs the gateway until it is told to end.
@@ -102,6 +107,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: Error
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
+        listening: AtomicBool::new(false),
         config,
         metrics,
         access,
@@ -123,10 +129,9 @@ fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: Error
     // The data plane binds when there is something to serve, or it is known that there is nothing.
     is_ready.recv().context("control ended before it was ready")?;
     let internal = runtime.block_on(admin::start(&parts, &stopped))?;
+    runtime.spawn(shutdown::reopen_logs(Arc::clone(&parts.access), parts.errors.clone()));
     start_health_checks(&parts, &runtime);
-    if run.demo {
-        tell_demo(&parts.config);
-    }
+    runtime.spawn(watch_ports(Arc::clone(&parts), run));
     let result = data_plane(&parts, internal);
 
     log::info!("stopping");
@@ -197,6 +202,33 @@ fn start_health_checks(parts: &Parts, runtime: &Runtime) {
             }
         }
     });
+}
+
+/// Waits until the data plane's ports answer. When they do not the process ends: Pingora itself
+/// would live on without them (trap T4).
+async fn watch_ports(parts: Arc<Parts>, run: RunOptions) {
+    let deadline = Instant::now() + PORTS_ANSWER;
+    for address in parts.config.listeners.http.iter().chain(&parts.config.listeners.h2c) {
+        let mut target = *address;
+        match target {
+            SocketAddr::V4(_) if target.ip().is_unspecified() => target.set_ip(Ipv4Addr::LOCALHOST.into()),
+            SocketAddr::V6(_) if target.ip().is_unspecified() => target.set_ip(Ipv6Addr::LOCALHOST.into()),
+            _ => {}
+        }
+        while let Err(e) = tokio::net::TcpStream::connect(target).await {
+            if Instant::now() > deadline {
+                log::error!("{address} does not answer, so this process ends: {e}");
+                parts.errors.shutdown(Duration::from_secs(2));
+                std::process::exit(1);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    parts.listening.store(true, Ordering::Relaxed);
+    log::info!("ready");
+    if run.demo {
+        tell_demo(&parts.config);
+    }
 }
 
 /// Runs Pingora on this thread until a signal ends it.
@@ -274,6 +306,6 @@ fn log_panics() {
 
 impl Parts {
     fn is_ready(&self) -> bool {
-        self.status.ready() && !self.draining.load(Ordering::Relaxed)
+        self.status.ready() && self.listening.load(Ordering::Relaxed) && !self.draining.load(Ordering::Relaxed)
     }
 }

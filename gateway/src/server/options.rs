@@ -1,12 +1,13 @@
 //! From the configuration file to the options of each part.
 
+use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
 
-use crate::config::{AccessLogConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat};
+use crate::config::{AccessLogConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat, StoreKind};
 use crate::pipeline::Registry;
 use crate::proxy::{EdgeOptions, Internal, ProxyOptions};
 use crate::request::forwarded::TrustedProxies;
@@ -54,8 +55,22 @@ fn rules(config: &Config) -> PathRules {
 }
 
 pub(crate) fn checker(config: &Config, registry: Registry) -> Checker {
-    let own = config.admin.listen.into_iter().chain(config.status.listen).collect();
-    Checker::new(registry, rules(config), config.upstream.deny.clone(), own)
+    Checker::new(registry, rules(config), config.upstream.deny.clone(), own_addresses(config))
+}
+
+/// Addresses no node may have: the gateway's own (a route to admin or status is a way around their
+/// guards, one to a data port a loop), and those of etcd.
+fn own_addresses(config: &Config) -> Vec<SocketAddr> {
+    let mut own: Vec<SocketAddr> = config.admin.listen.into_iter().chain(config.status.listen).collect();
+    own.extend(config.listeners.http.iter().chain(&config.listeners.h2c));
+    if config.store.kind == StoreKind::Etcd {
+        for endpoint in &config.store.etcd.endpoints {
+            let address = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, address)| address);
+            // Once, at the start: a name that does not resolve now guards nothing.
+            own.extend(address.trim_end_matches('/').to_socket_addrs().into_iter().flatten());
+        }
+    }
+    own
 }
 
 pub(super) fn services(config: &Config) -> ServiceDefaults {
@@ -91,6 +106,7 @@ pub(super) fn proxy(config: &Config, internal: Option<Internal>) -> anyhow::Resu
         trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
         max_body_size: config.client.max_body_size.0,
         server_header: HeaderValue::from_str(&config.client.server_header).context("client.server_header")?,
+        send_timeout: config.client.send_timeout,
         eject_time: config.upstream.eject_time,
         internal,
     })

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, ErrorLog, Metrics};
 
 /// Longest time requests in flight get.
 const DRAIN: Duration = Duration::from_secs(30);
@@ -45,6 +45,19 @@ impl ShutdownSignalWatch for Signals {
             }
             () = next(&mut term, &mut int) => ShutdownSignal::FastShutdown,
         }
+    }
+}
+
+/// On SIGUSR1 log files are opened anew, after something (logrotate) moved them away.
+pub(super) async fn reopen_logs(access: Arc<AccessLog>, errors: ErrorLog) {
+    let Ok(mut usr1) = signal(SignalKind::user_defined1()) else {
+        log::error!("SIGUSR1 cannot be listened to");
+        return;
+    };
+    while usr1.recv().await.is_some() {
+        access.reopen();
+        errors.reopen();
+        log::info!("log files opened anew");
     }
 }
 

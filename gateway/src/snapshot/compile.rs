@@ -11,12 +11,12 @@ use bytes::Bytes;
 use ws_cloud_plugin_sdk::{Env, RouteInfo};
 
 use super::change::{Change, Publish, Rejected, Serving};
-use super::object::{Checker, ParsedPlugin, ParsedRoute, hosts};
+use super::object::{Checker, ParsedPlugin, ParsedRoute};
 use super::services::{NodeIndex, ServiceDefaults, Upstreams};
 use super::{CompiledRoute, Handle, RouteState, ServiceIds, Slot, Snapshot};
 use crate::pipeline::{Instance, Pipeline};
-use crate::resource::{Invalid, Node, NodeOverlay, Protocol, Route, Service, Timeouts, key};
-use crate::router::{Entry, HostPattern, Pattern, Router};
+use crate::resource::{Invalid, Node, NodeOverlay, Protocol, Service, Timeouts, key};
+use crate::router::{Entry, Pattern, Router};
 use crate::telemetry::Metrics;
 
 /// What the compiler needs beside the objects.
@@ -99,7 +99,7 @@ impl Compiler {
             let broken = keep(&mut self.routes, id, change, restored, |_, value| checker.route(value));
             self.note(&full_key, broken, |c| match c.routes.get(id) {
                 Some(Kept { good: Some(_), .. }) => Serving::LastGood,
-                Some(kept) if c.place(&kept.value).is_some() => Serving::Unavailable,
+                Some(kept) if c.options.checker.place(id, &kept.value, ()).is_some() => Serving::Unavailable,
                 _ => Serving::LeftOut,
             });
         } else if let Some(id) = full_key.strip_prefix(key::NODES) {
@@ -155,13 +155,6 @@ impl Compiler {
         self.rejected.insert(full_key.to_owned(), Rejected { key: full_key.to_owned(), revision, reason, serving });
     }
 
-    /// Where a broken route would have stood.
-    fn place(&self, value: &[u8]) -> Option<(Pattern, Vec<HostPattern>)> {
-        let (prefix, names) = Route::place(value)?;
-        let pattern = self.options.checker.pattern(&prefix).ok()?;
-        Some((pattern, hosts(&names).unwrap_or_default()))
-    }
-
     fn publish(&mut self, revision: u64, mut dirty: Dirty) {
         let before = self.handle.load_full();
         let new_pipelines = dirty.plugins || dirty.routes;
@@ -181,10 +174,10 @@ impl Compiler {
             services: self.slots.clone().into(),
             routes: self.compiled.len(),
         });
-        let old = self.handle.publish(snapshot);
         if new_pipelines {
             self.start_plugins();
         }
+        let old = self.handle.publish(snapshot);
         // The last request on it may end later and pay for a route or two, never for the table.
         drop((before, old));
     }
@@ -215,20 +208,23 @@ impl Compiler {
         closed: bool,
     ) -> Option<Entry<Arc<CompiledRoute>>> {
         let Some((_, _, parsed)) = &kept.good else {
-            let (pattern, hosts) = self.place(&kept.value)?;
-            let target = self.compile(id, |c| c.broken_route(id, &pattern));
-            return Some(entry(pattern, hosts, id, target));
+            let place = self.options.checker.place(id, &kept.value, ())?;
+            let target = self.compile(id, |c| c.broken_route(id, &place.pattern));
+            return self.options.checker.place(id, &kept.value, target);
         };
         if !parsed.route.enabled {
             return None;
         }
         let target = self.compile(id, |c| c.live_route(id, parsed, globals, closed));
         Some(Entry {
+            pattern: parsed.pattern.clone(),
+            hosts: parsed.hosts.clone(),
             methods: parsed.route.methods.clone(),
             headers: parsed.headers.clone(),
             query: parsed.query.clone(),
             priority: parsed.route.priority,
-            ..entry(parsed.pattern.clone(), parsed.hosts.clone(), id, target)
+            key: id.to_owned(),
+            target,
         })
     }
 
@@ -368,19 +364,6 @@ impl Publish for Compiler {
 
     fn restore_last_good(&mut self, versions: Vec<Change>) {
         self.restored = versions.into_iter().map(|change| (change.key.clone(), change)).collect();
-    }
-}
-
-fn entry(pattern: Pattern, hosts: Vec<HostPattern>, id: &str, target: Arc<CompiledRoute>) -> Entry<Arc<CompiledRoute>> {
-    Entry {
-        pattern,
-        hosts,
-        methods: Vec::new(),
-        headers: Vec::new(),
-        query: Vec::new(),
-        priority: 0,
-        key: id.to_owned(),
-        target,
     }
 }
 

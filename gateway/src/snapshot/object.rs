@@ -2,7 +2,7 @@
 //! the compiler share, so that what one accepts the other does.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ipnet::IpNet;
@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::pipeline::{Instance, Registry};
 use crate::request::path::PathRules;
 use crate::resource::{GlobalPlugin, Invalid, Node, NodeOverlay, PredicateTest, Route, Service, key};
-use crate::router::{HostPattern, Pattern, Predicate, Test};
+use crate::router::{Entry, HostPattern, Pattern, Predicate, Test};
 
 /// A route with all of it that needs no other object compiled.
 #[derive(Debug)]
@@ -85,8 +85,29 @@ impl Checker {
         Ok(ParsedRoute { route, pattern, hosts, headers, query, plugins })
     }
 
-    pub(super) fn pattern(&self, prefix: &str) -> Result<Pattern, Invalid> {
+    fn pattern(&self, prefix: &str) -> Result<Pattern, Invalid> {
         Pattern::parse(prefix, &self.rules).map_err(|e| Invalid::at("prefix", e))
+    }
+
+    /// Where a broken route would have stood. What cannot be read of its conditions is left out,
+    /// and then it comes before every other route of its prefix: too much closed rather than
+    /// anything open.
+    pub(super) fn place<T>(&self, key: &str, value: &[u8], target: T) -> Option<Entry<T>> {
+        let place = Route::place(value)?;
+        let pattern = self.pattern(&place.prefix).ok()?;
+        let hosts = place.hosts.iter().filter_map(|host| HostPattern::parse(host).ok()).collect();
+        let (headers, query) = (predicates("headers", &place.headers), predicates("query", &place.query));
+        let is_whole = headers.is_ok() && query.is_ok();
+        Some(Entry {
+            pattern,
+            hosts,
+            methods: place.methods,
+            headers: headers.unwrap_or_default(),
+            query: query.unwrap_or_default(),
+            priority: place.priority.filter(|_| is_whole).unwrap_or(i32::MAX),
+            key: key.to_owned(),
+            target,
+        })
     }
 
     pub(super) fn node(&self, id: &str, value: &[u8]) -> Result<Node, Invalid> {
@@ -110,12 +131,12 @@ impl Checker {
             ));
         }
         let is_own = |own: &SocketAddr| {
-            own.port() == node.upstream.port() && (own.ip() == ip || (own.ip().is_unspecified() && ip.is_loopback()))
+            own.port() == node.upstream.port() && (own.ip() == ip || (own.ip().is_unspecified() && is_local(ip)))
         };
         if self.own.iter().any(is_own) {
             return Err(Invalid::at(
                 "upstream",
-                format!("{} is the gateway's own admin or status address", node.upstream),
+                format!("{} is an address of the gateway itself or of its store", node.upstream),
             ));
         }
         Ok(node)
@@ -150,7 +171,12 @@ impl Checker {
     }
 }
 
-pub(super) fn hosts(hosts: &[String]) -> Result<Vec<HostPattern>, Invalid> {
+/// Whether an address is this machine's: only then can a socket be bound to it.
+fn is_local(ip: IpAddr) -> bool {
+    ip.is_loopback() || UdpSocket::bind((ip, 0)).is_ok()
+}
+
+fn hosts(hosts: &[String]) -> Result<Vec<HostPattern>, Invalid> {
     let parse =
         |(i, host): (usize, &String)| HostPattern::parse(host).map_err(|e| Invalid::at(format!("hosts[{i}]"), e));
     hosts.iter().enumerate().map(parse).collect()

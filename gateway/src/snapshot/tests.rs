@@ -167,6 +167,28 @@ fn a_route_that_never_was_good_answers_503_in_its_place() {
 }
 
 #[test]
+fn a_broken_route_keeps_its_rank_among_the_routes_of_its_prefix() {
+    let mut bench = bench();
+    let open = |priority: i32| json!({"prefix": "/p/*", "status": 1, "service_name": "s", "priority": priority});
+    bench.put("routes/open", open(5));
+    let mut broken = open(10);
+    broken["plugins"] = json!(["key-auth"]);
+    bench.put("routes/broken", broken.clone());
+    assert_eq!(bench.find("/p/x").as_deref(), Some("broken!"));
+    broken["priority"] = json!(1);
+    bench.put("routes/broken", broken.clone());
+    assert_eq!(bench.find("/p/x").as_deref(), Some("open"), "it would not have come first");
+    broken["methods"] = json!(["POST"]);
+    broken["priority"] = json!(10);
+    bench.put("routes/broken", broken.clone());
+    assert_eq!(bench.find("/p/x").as_deref(), Some("open"), "it would not have taken a GET");
+    broken["methods"] = json!("G T");
+    broken["priority"] = json!(1);
+    bench.put("routes/broken", broken);
+    assert_eq!(bench.find("/p/x").as_deref(), Some("broken!"), "nobody knows what it would have taken");
+}
+
+#[test]
 fn names_on_the_ignore_list_and_built_in_ones_mean_nothing() {
     let mut bench = bench();
     bench.put(

@@ -69,6 +69,11 @@ impl Tried {
         self.nodes[..self.count].iter().any(|n| *n as usize == node)
     }
 
+    /// Takes the last node back, so that it may be tried again.
+    pub fn pop(&mut self) {
+        self.count = self.count.saturating_sub(1);
+    }
+
     /// Adds a node. Beyond [`MAX_TRIES`] nothing is added; no request tries more.
     pub fn push(&mut self, node: usize) {
         if let Some(slot) = self.nodes.get_mut(self.count) {
@@ -111,19 +116,14 @@ impl Upstream {
             return None;
         }
         let start = if len == 1 { 0 } else { self.cursor.fetch_add(1, Ordering::Relaxed) % len };
-        let mut fallback = None;
-        for slot in self.schedule[start..].iter().chain(&self.schedule[..start]) {
-            let index = *slot as usize;
-            let node = &self.nodes[index];
-            if tried.contains(index) || !allowed(node) {
-                continue;
-            }
-            if node.state.is_usable() {
-                return Some(index);
-            }
-            fallback = fallback.or(Some(index));
-        }
-        fallback
+        let possible = |index: &usize| !tried.contains(*index) && allowed(&self.nodes[*index]);
+        let usable = |index: &usize| possible(index) && self.nodes[*index].state.is_usable();
+        // With a heavy node down the round may hold thousands of its turns in a row; beyond a few
+        // times the number of nodes, looking at each node once is shorter.
+        let round = self.schedule[start..].iter().chain(&self.schedule[..start]).map(|slot| *slot as usize);
+        let in_turn = round.take(4 * self.nodes.len()).find(usable);
+        let any = || (0..self.nodes.len()).map(|i| (i + start) % self.nodes.len());
+        in_turn.or_else(|| any().find(usable)).or_else(|| any().find(possible))
     }
 
     /// The node at this address, if the service has it.
