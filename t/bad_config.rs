@@ -46,7 +46,7 @@ async fn a_broken_route_without_a_good_version_is_503_and_hurts_no_other() {
         // The reason is where operators look.
         let status = gateway.get_admin("/admin/v2/status").await.expect(200).text();
         assert!(status.contains(&route_key(&prefix)["routes/".len()..]) && status.contains(named), "{status}");
-        assert!(gateway.output().contains(named), "the log names {named}");
+        eventually("the log names it", || async { gateway.output().contains(named) }).await;
     }
     let count = broken("").len();
     assert_eq!(gateway.metric("gateway_config_rejected_objects", "").await, count as f64);

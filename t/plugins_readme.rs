@@ -47,21 +47,23 @@ fn write_out(dir: &Path) -> Vec<String> {
     written
 }
 
+/// Where this test was built, so that the dependencies need not be built again.
+fn target() -> PathBuf {
+    std::env::current_exe().unwrap().ancestors().nth(3).unwrap().to_owned()
+}
+
 fn cargo(dir: &Path, arguments: &[&str]) {
-    let target = std::env::current_exe().unwrap().parent().unwrap().parent().unwrap().parent().unwrap().to_owned();
     let output = Command::new(option_env!("CARGO").unwrap_or("cargo"))
         .args(arguments)
         .current_dir(dir)
-        .env("CARGO_TARGET_DIR", target.join("readme"))
+        .env("CARGO_TARGET_DIR", target())
+        // As in the workspace: otherwise nothing built there could be used.
+        .env("CARGO_PROFILE_DEV_DEBUG", "line-tables-only")
         .env("OPENSSL_NO_VENDOR", "1")
         .output()
         .unwrap();
-    assert!(
-        output.status.success(),
-        "cargo {arguments:?} in {}:\n{}",
-        dir.display(),
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "cargo {arguments:?} in {}:\n{errors}", dir.display());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -85,16 +87,7 @@ async fn a_gateway_with_ones_own_plugin_is_built_and_runs_as_the_readme_says() {
     .await
     .unwrap();
 
-    let target = std::env::current_exe()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .parent()
-        .unwrap()
-        .join("readme/debug/my-gateway");
-    let mut gateway = Gateway::prepare(json!({})).running(target);
+    let mut gateway = Gateway::prepare(json!({})).running(target().join("debug/my-gateway"));
     gateway.boot().await;
     let upstream = Upstream::echo().await;
     let more = json!({"plugins": ["discovery", "hello"], "props": {"hello": {"name": "world"}}});

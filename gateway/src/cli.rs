@@ -113,10 +113,12 @@ fn reset_password(config: &Config, user: &str) -> anyhow::Result<()> {
     say(&format!("{user} password: {password}"))
 }
 
-/// Prints a line; a reader that has gone away is an error, not a panic.
+/// Prints a line. A reader that has gone away (`check | head`) has seen enough.
 fn say(line: &str) -> anyhow::Result<()> {
-    writeln!(std::io::stdout(), "{line}")?;
-    Ok(())
+    match writeln!(std::io::stdout(), "{line}") {
+        Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+        _ => Ok(()),
+    }
 }
 
 #[allow(clippy::print_stderr)]

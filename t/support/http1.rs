@@ -2,9 +2,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
+use bytes::BytesMut;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -286,11 +285,6 @@ impl Client {
         }
     }
 
-    /// Whether nothing arrives within a short time.
-    pub async fn is_silent(&mut self) -> bool {
-        self.buffer.is_empty() && timeout(Duration::from_millis(300), self.fill()).await.is_err()
-    }
-
     async fn fill(&mut self) -> io::Result<()> {
         self.buffer.reserve(64 * 1024);
         match timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await {
@@ -298,11 +292,6 @@ impl Client {
             Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended")),
             Ok(other) => other.map(drop),
         }
-    }
-
-    /// Drops what has been read so far.
-    pub fn forget(&mut self) {
-        self.buffer.advance(self.buffer.len());
     }
 
     /// Ends our side of the connection, as a client that has nothing more to say.

@@ -8,7 +8,7 @@ use super::{Config, legacy, validate};
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file could not be read.
-    #[error("cannot read the configuration file {path}: {source}")]
+    #[error("cannot read the configuration file {path}")]
     Read {
         /// The file.
         path: PathBuf,
@@ -57,8 +57,18 @@ fn parse(path: &Path, text: &str) -> Result<Config, ConfigError> {
         return Ok(Config::default());
     }
     let options = serde_saphyr::Options::default().with_properties(std::env::vars().collect());
-    serde_saphyr::from_str_with_options(text, options)
-        .map_err(|e| error(e.render_with_formatter(&serde_saphyr::UserMessageFormatter)))
+    serde_saphyr::from_str_with_options(text, options).map_err(|e| error(render(path, &e)))
+}
+
+/// The error with the lines it is about. The file's name stands before it already.
+fn render(path: &Path, error: &serde_saphyr::Error) -> String {
+    let name = path.display().to_string();
+    let options = serde_saphyr::render_options! {
+        formatter: &serde_saphyr::UserMessageFormatter,
+        source_name: Some(name.as_str()),
+    };
+    let text = error.render_with_options(options);
+    text.strip_prefix("error: ").map_or(text.clone(), str::to_owned)
 }
 
 #[cfg(test)]

@@ -57,9 +57,6 @@ impl Proxy {
         if has_hidden_length(session) {
             return Err(malformed(&framing::FramingError::ContentLengthAndTransferEncoding));
         }
-        if !has_plain_request_line(session) {
-            return Err(malformed(&"the request target has a space or a control character"));
-        }
         if request.method == Method::CONNECT {
             return Err(answer::NO_CONNECT);
         }
@@ -177,15 +174,6 @@ fn has_hidden_length(session: &Session) -> bool {
     }
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
     raw.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
-}
-
-/// Whether an HTTP/1 request line is three words. Pingora takes a space within the target for a part
-/// of it; other servers end the target there.
-fn has_plain_request_line(session: &Session) -> bool {
-    let Some(http1) = session.as_http1() else { return true };
-    let raw = http1.get_headers_raw_bytes();
-    let line = raw.split(|b| *b == b'\r' || *b == b'\n').find(|line| !line.is_empty()).unwrap_or_default();
-    line.iter().filter(|b| **b <= b' ' || **b == 0x7f).count() == 2
 }
 
 fn malformed(error: &dyn std::fmt::Display) -> Refusal {

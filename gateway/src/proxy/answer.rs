@@ -181,7 +181,8 @@ impl Proxy {
         } else {
             session.set_keepalive(None);
             let code = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            let response = ctx.plugin_answer.take().map_or_else(|| Response::text(code, text_of(status)), |r| *r);
+            let text = if status == NO_NODE.status && ctx.attempts.is_empty() { NO_NODE.text } else { text_of(status) };
+            let response = ctx.plugin_answer.take().map_or_else(|| Response::text(code, text), |r| *r);
             self.answer(session, ctx, response).await
         };
         if let Err(e) = sent {

@@ -92,6 +92,35 @@ impl HeaderLimits {
     }
 }
 
+/// The request line as it is read. Pingora escapes a space within the target and goes on; another
+/// server ends the target there, so such a request is refused (RFC 9112 section 3.2).
+#[derive(Debug, Default)]
+struct RequestLine {
+    spaces: u8,
+    /// Something other than the line breaks was read that may come before it.
+    begun: bool,
+    ended: bool,
+}
+
+impl RequestLine {
+    fn read(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            match byte {
+                _ if self.ended => return,
+                b'\r' | b'\n' if !self.begun => {}
+                b'\n' => self.ended = true,
+                b'\r' => self.begun = true,
+                0..=b' ' | 0x7f => self.spaces = self.spaces.saturating_add(1),
+                _ => self.begun = true,
+            }
+        }
+    }
+
+    fn is_three_words(&self) -> bool {
+        self.spaces <= 2
+    }
+}
+
 /// The first bytes of an HTTP/2 connection: RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -104,6 +133,7 @@ pub(super) struct Guarded {
     /// The turn that the fields below belong to.
     turn: u32,
     header_bytes: usize,
+    request_line: RequestLine,
     deadline: Option<Pin<Box<Sleep>>>,
     /// Bytes read ahead, to be read again.
     ahead: BytesMut,
@@ -122,6 +152,7 @@ impl Guarded {
             limits,
             turn: 0,
             header_bytes: 0,
+            request_line: RequestLine::default(),
             deadline: None,
             ahead: BytesMut::new(),
             answer: None,
@@ -154,6 +185,7 @@ impl Guarded {
         if turn != self.turn {
             self.turn = turn;
             self.header_bytes = 0;
+            self.request_line = RequestLine::default();
             self.deadline = None;
         }
         true
@@ -169,7 +201,14 @@ impl Guarded {
             let before = buf.filled().len();
             if let Poll::Ready(result) = Pin::new(&mut self.inner).poll_read(cx, buf) {
                 self.header_bytes += buf.filled().len() - before;
-                return Poll::Ready(result);
+                self.request_line.read(&buf.filled()[before..]);
+                if self.request_line.is_three_words() {
+                    return Poll::Ready(result);
+                }
+                buf.set_filled(before);
+                self.answer = Some(self.limits.malformed.clone());
+                drop(self.poll_answer(cx));
+                return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request line is malformed")));
             }
             if self.turn != 0 && self.header_bytes == 0 {
                 return Poll::Pending;

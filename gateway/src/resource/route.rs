@@ -70,7 +70,7 @@ pub struct Route {
     #[serde(default, deserialize_with = "predicates")]
     pub query: Vec<Predicate>,
     /// Decides between routes of the same prefix and equally specific hosts; higher first.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub priority: i32,
     /// The service requests go to.
     #[serde(default, deserialize_with = "text")]
@@ -88,7 +88,7 @@ pub struct Route {
     #[serde(default, deserialize_with = "lenient::object")]
     pub props: Map<String, Value>,
     /// Timeouts of its own.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "lenient::or_default")]
     pub timeouts: Timeouts,
     /// Largest request body in bytes; 0 = no limit.
     #[serde(default)]

@@ -35,7 +35,7 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
         return Ok(None);
     }
-    create_accounts(parts).await;
+    create_accounts(parts);
     let admin = Admin::new(admin_deps(parts));
     if let Some((address, listener)) = own {
         let limits = Limits { allow: Some(config.admin.allow.clone()), ..Limits::default() };
@@ -68,19 +68,12 @@ async fn bind(address: Option<SocketAddr>, field: &str) -> anyhow::Result<Option
     Ok(Some((address, listener)))
 }
 
-/// Makes the first account. With a store that is away it is made when the store is back: serving
-/// requests does not wait for it.
-async fn create_accounts(parts: &Arc<Parts>) {
-    if try_create(parts).await {
-        return;
-    }
+/// Makes the first account, or makes it when the store is back: serving requests waits for neither.
+fn create_accounts(parts: &Arc<Parts>) {
     let parts = Arc::clone(parts);
     tokio::spawn(async move {
-        loop {
+        while !try_create(&parts).await {
             tokio::time::sleep(RETRY).await;
-            if try_create(&parts).await {
-                return;
-            }
         }
     });
 }
