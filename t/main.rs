@@ -8,18 +8,24 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::too_many_lines, unreachable_pub)]
 
 mod admin_old_api;
+mod admin_on_data_ports;
 mod bad_config;
 mod bad_requests;
 mod balancing;
+mod broken_ranks;
 mod cli;
 mod etcd;
 mod grpc;
 mod headers;
+mod http1_forms;
 mod layering;
 mod logs_metrics;
+mod own_addresses;
 mod plugins_readme;
+mod retries;
 mod rewrite_tracing;
 mod routing;
 mod streaming;
 mod support;
+mod upgrades;
 mod websocket;

@@ -1,5 +1,5 @@
-//! The Admin API: the paths of the first gateway as they were ([`legacy`]), what is new under
-//! `/admin/v2/` ([`v2`]), the panel's place `/dashboard/`, and the status listener.
+//! The Admin API: the paths of the first gateway as they were (`legacy`), what is new under
+//! `/admin/v2/` (`v2`), the panel's place `/dashboard/`, and the status listener.
 //!
 //! It validates by a dry run it is given, writes to the store with guards, and learns of changes
 //! like everyone else: by the watch. It knows nothing of the data plane.

@@ -201,7 +201,7 @@ impl ProxyHttp for Proxy {
         self.record(session, ctx, error);
     }
 
-    /// The access log has every request, and [`Proxy::record`] tells the error log what matters.
+    /// The access log has every request, and `Proxy::record` tells the error log what matters.
     fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
         true
     }

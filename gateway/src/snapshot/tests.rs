@@ -55,8 +55,8 @@ impl Bench {
         Change { key: key.into(), value: value.map(Bytes::from), revision: self.revision }
     }
 
-    fn put(&mut self, key: &str, value: Value) {
-        self.put_text(key, &value.to_string());
+    fn put(&mut self, key: &str, value: impl Into<Value>) {
+        self.put_text(key, &value.into().to_string());
     }
 
     fn put_text(&mut self, key: &str, value: &str) {
