@@ -12,8 +12,10 @@ use ws_cloud_gateway::pipeline::{Pipeline, Registry};
 use ws_cloud_gateway::request::path::{EscapedSlashes, PathRules, normalise};
 use ws_cloud_gateway::router::{Entry, Lookup, Pattern, Router};
 use ws_cloud_gateway::sdk::{
-    ConfigError, Factory, Flow, Outcome, Phases, Plugin, RequestCtx, RequestHead, RequestState, ResponseHead,
+    ConfigError, Env, Factory, Flow, Outcome, Phases, Plugin, RequestCtx, RequestHead, RequestState, ResponseHead,
 };
+use ws_cloud_gateway::snapshot::{Change, Checker, CompileOptions, Compiler, Publish as _, ServiceDefaults};
+use ws_cloud_gateway::telemetry::Metrics;
 use ws_cloud_gateway::upstream::{Node, PeerOptions, Peers, Tried, Upstream};
 
 const RULES: PathRules = PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep };
@@ -146,6 +148,48 @@ fn nodes(c: &mut Criterion) {
     }
 }
 
+/// One route of 100,000 changes: everything that happens before requests see it.
+fn one_change(c: &mut Criterion) {
+    let registry = Registry::new(ws_cloud_plugin_standard::factories(), &[]).expect("the names are different");
+    let second = Duration::from_secs(1);
+    let peer = PeerOptions {
+        connect: second,
+        read: second,
+        send: second,
+        idle: second,
+        h2_max_streams: 100,
+        h2_ping_interval: second,
+    };
+    let options = CompileOptions {
+        checker: Arc::new(Checker::new(registry, RULES, Vec::new(), Vec::new())),
+        services: ServiceDefaults { peer, max_tries: 3 },
+        metrics: Metrics::new(200),
+        env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
+    };
+    let mut compiler = Compiler::new(options, Arc::default());
+    let route = |i: usize, revision: u64| {
+        Change {
+        key: format!("routes/{i}"),
+        value: Some(
+            json!({"prefix": format!("/api/v{}/service-{i}/*", i % 7), "service_name": format!("service-{}", i % 100), "status": 1,
+                "plugins": ["discovery", "tracing", "rewrite"],
+                "props": {"rewrite_url_regex": "^/api/", "rewrite_replace": "/"}})
+            .to_string()
+            .into(),
+        ),
+        revision,
+    }
+    };
+    compiler.replace(1, (0..100_000).map(|i| route(i, 1)).collect());
+    let mut revision = 1;
+    c.bench_function("compile a change of one route among 100000", |b| {
+        b.iter(|| {
+            revision += 1;
+            compiler.apply(revision, vec![route(77, revision)]);
+        });
+    });
+}
+
 fn paths(c: &mut Criterion) {
     for (name, path) in [("plain", "/api/v1/users/12345/orders"), ("escaped", "/api/%E7%94%A8%E6%88%B7/./x//y")] {
         c.bench_function(&format!("normalise a path: {name}"), |b| {
@@ -154,5 +198,9 @@ fn paths(c: &mut Criterion) {
     }
 }
 
-criterion_group!(micro, plugins, routes, nodes, paths);
+criterion_group! {
+    name = micro;
+    config = Criterion::default().sample_size(20);
+    targets = plugins, routes, nodes, paths, one_change
+}
 criterion_main!(micro);

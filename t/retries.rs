@@ -232,7 +232,6 @@ async fn clients_that_leave_are_no_failures_of_the_node() {
     eventually("nothing is in flight", || async { gateway.metric("gateway_requests_in_flight", "").await == 0.0 })
         .await;
     let service = "service=\"service-0\"";
-    assert_eq!(gateway.metric("gateway_upstream_tries_total", service).await, 7.0);
     assert_eq!(gateway.metric("gateway_upstream_failures_total", service).await, 0.0);
     assert_eq!(upstream.connections(), 7, "none was tried again");
     // A failure is still one.

@@ -1,6 +1,6 @@
 //! The gateway's binary, started with a configuration and a data folder of its own.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,6 +20,16 @@ pub const TOKEN: &str = "integration-test-token-5b0ad1c3";
 /// The binary under test.
 pub fn binary() -> PathBuf {
     env!("CARGO_BIN_EXE_ws-cloud-gateway").into()
+}
+
+/// The address of nodes that are never asked.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
+/// The name of a service that no other test has.
+fn marker() -> String {
+    // Two gateways of a test may share a store.
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    format!("applied-{}", NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A gateway. Killed when dropped; its output is shown when the test fails.
@@ -233,29 +243,25 @@ impl Gateway {
         self.applied().await;
     }
 
-    /// Waits until what was written so far is served. Changes are served in the order they were
-    /// made, so one more route, once it is served, tells it of all before.
+    /// Waits until what was written so far is served. Changes go live in the order they were made,
+    /// so one more node, once the metrics show it, tells it of all before; no request is made that
+    /// an upstream of the test would see.
     pub async fn applied(&self) {
-        let marker = self.marker();
-        self.route(&marker, "no-such-service", json!({})).await;
-        self.serves(&marker).await;
+        let marker = marker();
+        self.node(&marker, NOWHERE, 1).await;
+        self.knows(&marker).await;
     }
 
     /// As [`Gateway::applied`], for what was written to etcd.
     pub async fn applied_from(&self, etcd: &Etcd) {
-        let marker = self.marker();
-        put_route(etcd, &route(&marker, "no-such-service", json!({}))).await;
-        self.serves(&marker).await;
+        let marker = marker();
+        put_node(etcd, &marker, NOWHERE).await;
+        self.knows(&marker).await;
     }
 
-    fn marker(&self) -> String {
-        // Two gateways of a test may share a store.
-        static NEXT: AtomicUsize = AtomicUsize::new(0);
-        format!("/_applied/{}", NEXT.fetch_add(1, Ordering::Relaxed))
-    }
-
-    async fn serves(&self, path: &str) {
-        eventually("the gateway applies what was written", || async { self.get(path).await.status == 502 }).await;
+    async fn knows(&self, service: &str) {
+        let label = format!("service=\"{service}\"");
+        eventually("the gateway applies what was written", || async { self.metrics().await.contains(&label) }).await;
     }
 
     /// Everything it has written to stdout and stderr.

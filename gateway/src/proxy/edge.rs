@@ -82,6 +82,8 @@ impl Edge {
         let mut session = ServerSession::new_http1(stream);
         session.set_read_timeout(Some(self.options.body_timeout));
         session.set_write_timeout(Some(self.options.send_timeout));
+        // Otherwise a request that comes early makes Pingora fail the one before it.
+        session.set_pipelining_enabled(true);
         session
     }
 
