@@ -243,7 +243,7 @@ async fn when_every_node_is_down_they_are_tried_all_the_same() {
     gateway.serve("/s/*", &[first.address, second.address]).await;
     first.kill();
     second.kill();
-    let down = || async { gateway.metric("gateway_upstream_node_up", "").await < 0.5 };
+    let down = || async { gateway.metric("gateway_upstream_node_up", "service-0").await < 0.5 };
     eventually("both are down", down).await;
     gateway.get("/s/x").await.expect(502);
     // No probe is due for an hour: only trying shows that they are back.

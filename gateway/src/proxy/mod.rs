@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::upstreams::peer::HttpPeer;
@@ -68,8 +68,8 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     access: Arc<AccessLog>,
     draining: Arc<AtomicBool>,
-    /// Numbers WebSocket upgrades.
-    upgrades: AtomicU64,
+    /// Numbers connections to nodes that no other request may use.
+    own_keys: AtomicU64,
     /// Counters of requests without a route.
     unrouted: Arc<RouteMetrics>,
 }
@@ -85,7 +85,7 @@ impl Proxy {
         draining: Arc<AtomicBool>,
     ) -> Self {
         let unrouted = metrics.route("none", "");
-        Self { options, snapshot, metrics, access, draining, upgrades: AtomicU64::new(1), unrouted }
+        Self { options, snapshot, metrics, access, draining, own_keys: AtomicU64::new(1), unrouted }
     }
 
     /// Counts and logs a plugin's panic, and makes the error that ends the request with 500.
@@ -160,10 +160,14 @@ impl ProxyHttp for Proxy {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        if session.req_header().version == Version::HTTP_10 {
+            // An HTTP/1.0 client knows no chunks; its response ends with the connection.
+            response.remove_header(&header::TRANSFER_ENCODING);
+        }
         // 100 and 103 announce a response; only 101 is one.
         if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
             self.finish_head(ctx, response);

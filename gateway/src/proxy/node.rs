@@ -16,8 +16,6 @@ use crate::upstream::{InFlight, Node};
 /// How long after its start a request that reached a node may be sent to another. Without it a slow
 /// service would be asked by every client as often as there are nodes. The first gateway's limit.
 const RETRY_WITHIN: Duration = Duration::from_secs(1);
-/// Set in a peer's group key where no kept connection may be taken.
-const FRESH: u64 = 1 << 63;
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
@@ -42,14 +40,11 @@ impl Proxy {
             Kind::WebSocket => node.peers.websocket.clone(),
             Kind::Http | Kind::Internal => node.peers.http.clone(),
         });
-        if ctx.kind == Kind::WebSocket {
-            // A connection whose gate is used up must not serve a second upgrade.
-            peer.group_key |= self.upgrades.fetch_add(1, Ordering::Relaxed) << 8;
+        // A WebSocket's connection has a gate that serves one upgrade; and one that is made because a
+        // kept one was closed must be new. A group key of its own keeps both apart from the pool.
+        if ctx.kind == Kind::WebSocket || ctx.fresh {
+            peer.group_key |= self.own_keys.fetch_add(1, Ordering::Relaxed) << 8;
             peer.options.idle_timeout = Some(Duration::from_millis(1));
-        }
-        if ctx.fresh {
-            // No kept connection is in the pool of this key.
-            peer.group_key |= FRESH;
         }
         let timeouts = route.timeouts;
         if let Some(connect) = timeouts.connect {

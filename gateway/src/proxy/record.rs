@@ -36,6 +36,13 @@ impl Proxy {
             Some(route) => route.metrics.observe(status, duration),
             None => self.unrouted.observe(status, duration),
         }
+        log::debug!(
+            "{} {} -> {} after {} tries in {duration:?}",
+            session.req_header().method,
+            ctx.state.as_ref().map_or("-", |state| state.path()),
+            status.unwrap_or_default(),
+            ctx.attempts.len()
+        );
         if let Some(error) = error.filter(|e| !is_clients(e)) {
             self.explain(session, ctx, status, error);
         }
