@@ -76,9 +76,9 @@ async fn an_upgraded_session_may_be_silent_for_longer_than_a_request_body() {
 
 #[tokio::test]
 async fn an_upgrade_with_a_body_does_not_escape_the_body_limit() {
-    let gateway = Gateway::start().await;
+    let gateway = Gateway::with(json!({"client": {"max_body_size": "1000B"}})).await;
     let upstream = Upstream::echo().await;
-    gateway.serve_with("/*", &[upstream.address], json!({"max_body_size": 1000})).await;
+    gateway.serve("/*", &[upstream.address]).await;
     for (method, protocol) in [("POST", "x"), ("POST", "websocket"), ("GET", "websocket"), ("PUT", "h2c")] {
         let head = format!(
             "{method} /x HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: {protocol}\r\n\
@@ -114,7 +114,7 @@ async fn an_upgrade_to_http2_is_never_forwarded() {
             .header("Upgrade", upgrade)
             .header("HTTP2-Settings", "AAMAAABkAAQAAP__");
         let mut client = Client::connect(gateway.http).await;
-        client.send(&request.body("").to_bytes()).await.unwrap();
+        client.send(&request.to_bytes()).await.unwrap();
         client.response_to(method).await.unwrap().expect(200);
         let seen = upstream.last();
         for name in ["upgrade", "http2-settings"] {

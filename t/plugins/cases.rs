@@ -13,7 +13,7 @@ async fn gateway() -> Gateway {
     gateway
 }
 
-fn with(plugin: &str, settings: Value) -> Value {
+fn with(plugin: &str, settings: &Value) -> Value {
     json!({"plugins": ["discovery", plugin], "props": {plugin: settings}})
 }
 
@@ -32,7 +32,7 @@ async fn send_chunks(client: &mut Client) {
 pub async fn gathered_to_http1() {
     let gateway = gateway().await;
     let upstream = Upstream::echo().await;
-    gateway.serve_with("/*", &[upstream.address], with("example", json!({"forbidden": ["secret"]}))).await;
+    gateway.serve_with("/*", &[upstream.address], with("example", &json!({"forbidden": ["secret"]}))).await;
     for port in [gateway.http, gateway.h2c] {
         let mut client = Client::connect(port).await;
         for _ in 0..3 {
@@ -95,7 +95,7 @@ async fn http2_connection(stream: TcpStream) {
 
 pub async fn gathered_to_http2() {
     let gateway = gateway().await;
-    let mut more = with("example", json!({"forbidden": ["secret"]}));
+    let mut more = with("example", &json!({"forbidden": ["secret"]}));
     more["protocol"] = "grpc".into();
     gateway.serve_with("/svc/*", &[http2_node().await], more).await;
     for _ in 0..3 {
@@ -115,7 +115,7 @@ pub async fn gathered_and_refused() {
     let gateway = gateway().await;
     let upstream = Upstream::echo().await;
     let settings = json!({"forbidden": ["twothree"], "max_body": 20});
-    gateway.serve_with("/*", &[upstream.address], with("example", settings)).await;
+    gateway.serve_with("/*", &[upstream.address], with("example", &settings)).await;
     let mut client = Client::connect(gateway.http).await;
     send_chunks(&mut client).await;
     let refused = client.response_to("POST").await.unwrap().expect(422);
@@ -131,9 +131,9 @@ pub async fn no_blame() {
     let gateway = gateway().await;
     let upstream = Upstream::echo().await;
     gateway
-        .serve_with("/example", &[upstream.address], with("example", json!({"forbidden": ["no"], "max_body": 20})))
+        .serve_with("/example", &[upstream.address], with("example", &json!({"forbidden": ["no"], "max_body": 20})))
         .await;
-    gateway.serve_with("/panic", &[upstream.address], with("panic", json!({}))).await;
+    gateway.serve_with("/panic", &[upstream.address], with("panic", &json!({}))).await;
     gateway.serve_with("/small", &[upstream.address], json!({"max_body_size": 10})).await;
     let failures = || gateway.metric("gateway_upstream_failures_total", "");
     gateway.send(Request::new("POST", "/example").body("no")).await.expect(422);
@@ -160,7 +160,7 @@ pub async fn gathered_response() {
         _ => ok("abcdefg"),
     })
     .await;
-    gateway.serve_with("/*", &[upstream.address], with("gather", json!({"max_body": 100}))).await;
+    gateway.serve_with("/*", &[upstream.address], with("gather", &json!({"max_body": 100}))).await;
     for path in ["/chunked", "/length"] {
         let response = h2c::get(gateway.h2c, "a.test", path).await;
         assert_eq!(&response.body[..], b"<abcdefg>", "{path} over HTTP/2");
@@ -178,7 +178,7 @@ pub async fn gathered_response() {
 pub async fn gathered_response_too_large() {
     let gateway = gateway().await;
     let upstream = Upstream::answering(|_| ok(&"x".repeat(101))).await;
-    gateway.serve_with("/*", &[upstream.address], with("gather", json!({"max_body": 100}))).await;
+    gateway.serve_with("/*", &[upstream.address], with("gather", &json!({"max_body": 100}))).await;
     let mut client = Client::connect(gateway.http).await;
     client.send(&Request::get("/large").to_bytes()).await.unwrap();
     let response = client.response_to("GET").await;
@@ -188,7 +188,7 @@ pub async fn gathered_response_too_large() {
 pub async fn panics() {
     let gateway = gateway().await;
     let upstream = Upstream::echo().await;
-    gateway.serve_with("/*", &[upstream.address], with("panic", json!({}))).await;
+    gateway.serve_with("/*", &[upstream.address], with("panic", &json!({}))).await;
     let early = ["request", "request_async", "upstream_peer", "upstream_request", "request_body"];
     let mut expected = 0.0;
     for phase in early {
@@ -223,7 +223,7 @@ pub async fn panics() {
 pub async fn panic_over_a_response_head() {
     let gateway = gateway().await;
     let upstream = Upstream::echo().await;
-    gateway.serve_with("/*", &[upstream.address], with("panic", json!({}))).await;
+    gateway.serve_with("/*", &[upstream.address], with("panic", &json!({}))).await;
     for port in [gateway.http, gateway.h2c] {
         let response = Request::get("/x").header("X-Panic", "response").send(port).await;
         assert_eq!(response.status, 500, "{}", response.text());
@@ -281,7 +281,7 @@ pub async fn every_hook() {
     let settings = json!({
         "greeting": "good day", "forbidden": ["secret"], "footer": " -- example", "avoid": nodes[0].address.to_string(),
     });
-    gateway.serve_with("/*", &[nodes[0].address, text.address], with("example", settings)).await;
+    gateway.serve_with("/*", &[nodes[0].address, text.address], with("example", &settings)).await;
     for port in [gateway.http, gateway.h2c] {
         for _ in 0..3 {
             let response = Request::get("/x").send(port).await.expect(200);
@@ -302,7 +302,7 @@ pub async fn every_hook() {
     let listed = gateway.get_admin("/admin/plugins/list").await.expect(200).text();
     assert!(listed.contains("示例插件_v1.0"), "{listed}");
     // A wrong setting is named when it is saved.
-    let wrong = crate::support::gateway::route("/wrong", "s", with("example", json!({"max_body": 0})));
+    let wrong = crate::support::gateway::route("/wrong", "s", with("example", &json!({"max_body": 0})));
     let refused = gateway.call_admin("/admin/routes/save", &wrong).await.expect(500);
     assert!(refused.text().contains("max_body: 0 is not in 1..=10485760"), "{}", refused.text());
 }

@@ -130,7 +130,7 @@ impl Proxy {
         if !bodiless {
             head.insert_header(header::CONTENT_LENGTH, response.body.len())?;
         }
-        self.finish_head(ctx, &mut head);
+        self.finish_own_head(ctx, &mut head);
         let no_body = bodiless || response.body.is_empty() || session.req_header().method == http::Method::HEAD;
         if no_body {
             // As in `answer_grpc`: on HTTP/2 only a task ends the stream with its header.
@@ -151,21 +151,31 @@ impl Proxy {
         for (name, value) in &trailers {
             head.insert_header(name.clone(), value.clone())?;
         }
-        self.finish_head(ctx, &mut head);
+        self.finish_own_head(ctx, &mut head);
         session.write_response_tasks(vec![HttpTask::Header(Box::new(head), true)]).await?;
         Ok(())
     }
 
     /// What every response head gets, from an upstream or from us.
-    pub(super) fn finish_head(&self, ctx: &mut Context, head: &mut ResponseHeader) {
-        if let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state)
-            && let Err(panic) = route.pipeline.response_filter(state, &mut head::Response(head))
-        {
-            // A response is on its way already; the plugin's share of it is lost.
-            self.panicked(&panic);
-        }
-        if let Err(e) = head.insert_header(header::SERVER, self.options.server_header.clone()) {
-            log::error!("the Server header could not be set: {e}");
+    ///
+    /// # Errors
+    /// When a plugin panics. The head is complete all the same.
+    pub(super) fn finish_head(&self, ctx: &mut Context, head: &mut ResponseHeader) -> pingora::Result<()> {
+        head.insert_header(header::SERVER, self.options.server_header.clone())?;
+        let (Some(route), Some(state), false) = (&ctx.route, &mut ctx.state, ctx.response_filter_failed) else {
+            return Ok(());
+        };
+        route.pipeline.response_filter(state, &mut head::Response(head)).map_err(|panic| {
+            ctx.response_filter_failed = true;
+            self.panicked(&panic)
+        })
+    }
+
+    /// As [`Proxy::finish_head`], of an answer of our own: it goes out also when a plugin panics over
+    /// it, or the client would get none.
+    fn finish_own_head(&self, ctx: &mut Context, head: &mut ResponseHeader) {
+        if let Err(e) = self.finish_head(ctx, head) {
+            log::debug!("an answer of the gateway goes out without a plugin's share: {e}");
         }
     }
 

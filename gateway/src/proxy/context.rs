@@ -62,6 +62,8 @@ pub struct Context {
     pub(super) fresh: bool,
     /// What a plugin answers to a request body.
     pub(super) plugin_answer: Option<Box<Response>>,
+    /// A plugin panicked over a response head; the error page goes out without plugins.
+    pub(super) response_filter_failed: bool,
     /// The status of an answer of our own.
     pub(super) answered: Option<u16>,
 }
@@ -89,6 +91,7 @@ impl Context {
             plugins_saw_body: false,
             fresh: false,
             plugin_answer: None,
+            response_filter_failed: false,
             answered: None,
         }
     }

@@ -169,8 +169,15 @@ impl ProxyHttp for Proxy {
             response.remove_header(&header::TRANSFER_ENCODING);
         }
         // 100 and 103 announce a response; only 101 is one.
-        if !response.status.is_informational() || response.status == StatusCode::SWITCHING_PROTOCOLS {
-            self.finish_head(ctx, response);
+        if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            return Ok(());
+        }
+        let had_length = response.headers.contains_key(header::CONTENT_LENGTH);
+        self.finish_head(ctx, response)?;
+        let is_http11 = session.req_header().version == Version::HTTP_11;
+        if is_http11 && had_length && !response.headers.contains_key(header::CONTENT_LENGTH) {
+            // A plugin that changes the body has taken its length away.
+            response.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
         }
         Ok(())
     }

@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestCtx;
 
 use super::context::{Attempt, Context, Kind};
-use super::{Proxy, answer, final_response, head, is_clients, is_repeatable};
+use super::{Proxy, answer, final_response, head, is_repeatable};
 use crate::pipeline::BodyBuffers;
 use crate::upstream::{InFlight, Node};
 
@@ -116,14 +116,14 @@ impl Proxy {
         reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("node {peer}"));
-        if is_clients(&error) {
-            ctx.attempt_abandoned();
-        } else {
+        let from_upstream = matches!(error.esource(), ErrorSource::Upstream);
+        if from_upstream {
             // One that answered 502 has been noted already.
             ctx.attempt_ended(None);
+        } else {
+            ctx.attempt_abandoned();
         }
         ctx.node_in_flight = None;
-        let from_upstream = matches!(error.esource(), ErrorSource::Upstream);
         let in_time = ctx.started.elapsed() < RETRY_WITHIN;
         let may_repeat = from_upstream
             && self.may_repeat(session, ctx)

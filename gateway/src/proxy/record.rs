@@ -3,12 +3,13 @@
 use std::net::SocketAddr;
 
 use http::{StatusCode, Version, header};
-use pingora::Error;
+use pingora::{Error, ErrorSource};
 use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::Outcome;
 
 use super::context::{Context, Kind};
 use super::{Proxy, final_response, is_clients};
+use crate::request::host;
 use crate::telemetry::{AccessRecord, Try};
 
 /// What nginx logs when the client left before a response was sent.
@@ -19,7 +20,7 @@ impl Proxy {
         if ctx.kind == Kind::Internal {
             return;
         }
-        if error.is_some_and(is_clients) {
+        if error.is_some_and(|error| !matches!(error.esource(), ErrorSource::Upstream)) {
             ctx.attempt_abandoned();
         }
         ctx.attempt_ended(None);
@@ -92,7 +93,8 @@ impl Proxy {
     fn log_access(&self, session: &Session, ctx: &Context, status: Option<u16>) {
         let request = session.req_header();
         let header = |name: header::HeaderName| request.headers.get(name).map(|v| v.as_bytes());
-        let host = header(header::HOST).or_else(|| request.uri.authority().map(|a| a.as_str().as_bytes()));
+        let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok());
+        let host = host.or_else(|| request.uri.authority().map(|a| a.as_str())).map(host::normalise);
         let mut tries = [Try::default(); crate::upstream::MAX_TRIES];
         let mut count = 0;
         if let Some(upstream) = &ctx.upstream {
@@ -108,7 +110,7 @@ impl Proxy {
         let client = ctx.connection.as_ref().and_then(|c| c.peer_value.to_str().ok());
         let client_text = ctx.client_ip.filter(|_| !self.options.trusted_proxies.is_empty()).map(|ip| ip.to_string());
         self.access.record(&AccessRecord {
-            domain: host,
+            domain: host.as_deref().map(str::as_bytes),
             method: Some(request.method.as_str()),
             cache_status: None,
             uri: state.map(|state| state.path().as_bytes()).or(Some(origin)),

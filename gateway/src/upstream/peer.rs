@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::connectors::L4Connect;
-use pingora::upstreams::peer::HttpPeer;
+use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
 use super::gate::GatedConnector;
 
@@ -53,6 +53,9 @@ impl Peers {
         http.options.write_timeout = Some(options.send);
         http.options.idle_timeout = Some(options.idle);
 
+        // Only a WebSocket handshake is an upgrade; see `websocket` below.
+        http.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+
         let mut grpc = http.clone();
         grpc.group_key = GRPC;
         grpc.options.set_http_version(2, 2);
@@ -64,6 +67,7 @@ impl Peers {
         let mut websocket = http.clone();
         websocket.group_key = WEBSOCKET;
         websocket.options.read_timeout = None;
+        websocket.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::default();
         websocket.options.custom_l4 = Some(gated());
         Self { http, grpc, websocket }
     }
