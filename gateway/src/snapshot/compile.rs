@@ -48,7 +48,10 @@ pub struct Compiler {
     services: BTreeMap<String, Kept<Service>>,
     plugins: BTreeMap<String, Kept<ParsedPlugin>>,
     overlays: BTreeMap<String, Kept<NodeOverlay>>,
-    compiled: HashMap<String, Arc<CompiledRoute>>,
+    /// What the router is built from; an entry is made anew only when its route changes.
+    entries: BTreeMap<String, Entry<Arc<CompiledRoute>>>,
+    /// Drops old snapshots: of 100,000 routes that takes longer than making the next.
+    graveyard: std::sync::mpsc::Sender<Arc<Snapshot>>,
     pipelines: HashMap<Vec<usize>, Weak<Pipeline>>,
     node_index: NodeIndex,
     ids: ServiceIds,
@@ -61,7 +64,7 @@ pub struct Compiler {
 /// What a batch of changes makes necessary.
 #[derive(Default)]
 struct Dirty {
-    routes: bool,
+    routes: BTreeSet<String>,
     plugins: bool,
     services: BTreeSet<String>,
 }
@@ -79,7 +82,8 @@ impl Compiler {
             services: BTreeMap::new(),
             plugins: BTreeMap::new(),
             overlays: BTreeMap::new(),
-            compiled: HashMap::new(),
+            entries: BTreeMap::new(),
+            graveyard: graveyard(),
             pipelines: HashMap::new(),
             node_index: NodeIndex::default(),
             ids: ServiceIds::default(),
@@ -93,8 +97,7 @@ impl Compiler {
         let restored = self.restored.remove(&change.key);
         let full_key = change.key.clone();
         if let Some(id) = full_key.strip_prefix(key::ROUTES) {
-            dirty.routes = true;
-            self.compiled.remove(id);
+            dirty.routes.insert(id.to_owned());
             let checker = Arc::clone(&self.options.checker);
             let broken = keep(&mut self.routes, id, change, restored, |_, value| checker.route(value));
             self.note(&full_key, broken, |c| match c.routes.get(id) {
@@ -157,12 +160,10 @@ impl Compiler {
 
     fn publish(&mut self, revision: u64, mut dirty: Dirty) {
         let before = self.handle.load_full();
-        let new_pipelines = dirty.plugins || dirty.routes;
         if dirty.plugins {
-            self.compiled.clear();
-            dirty.routes = true;
+            dirty.routes = self.routes.keys().chain(self.entries.keys()).cloned().collect();
         }
-        let router = if dirty.routes { self.router() } else { Arc::clone(&before.router) };
+        let router = if dirty.routes.is_empty() { Arc::clone(&before.router) } else { self.router(&dirty.routes) };
         for service in std::mem::take(&mut dirty.services) {
             self.rebuild_service(&service);
         }
@@ -172,32 +173,31 @@ impl Compiler {
             rejected: self.rejected.values().cloned().collect(),
             router,
             services: self.slots.clone().into(),
-            routes: self.compiled.len(),
+            routes: self.entries.len(),
         });
-        if new_pipelines {
-            self.start_plugins();
-        }
+        self.start_plugins(&dirty.routes);
         let old = self.handle.publish(snapshot);
-        // The last request on it may end later and pay for a route or two, never for the table.
-        drop((before, old));
+        drop(before);
+        if let Err(unsent) = self.graveyard.send(old) {
+            // Its thread is gone, which it never is; then it is dropped here.
+            drop(unsent);
+        }
     }
 
-    fn router(&mut self) -> Arc<Router<Arc<CompiledRoute>>> {
+    fn router(&mut self, changed: &BTreeSet<String>) -> Arc<Router<Arc<CompiledRoute>>> {
         let globals: Vec<Arc<Instance>> =
             self.plugins.values().filter_map(|kept| kept.good.as_ref()?.2.0.clone()).collect();
         let closed = self.plugins.values().any(|kept| kept.good.is_none());
-        let mut entries = Vec::with_capacity(self.routes.len());
         let routes = std::mem::take(&mut self.routes);
-        for (id, kept) in &routes {
-            if let Some(entry) = self.entry(id, kept, &globals, closed) {
-                entries.push(entry);
-            } else {
-                self.compiled.remove(id);
-            }
+        for id in changed {
+            match routes.get(id).and_then(|kept| self.entry(id, kept, &globals, closed)) {
+                Some(entry) => self.entries.insert(id.clone(), entry),
+                None => self.entries.remove(id),
+            };
         }
         self.routes = routes;
         self.pipelines.retain(|_, pipeline| pipeline.strong_count() > 0);
-        Arc::new(Router::build(entries))
+        Arc::new(Router::build(self.entries.values().cloned().collect()))
     }
 
     fn entry(
@@ -209,13 +209,13 @@ impl Compiler {
     ) -> Option<Entry<Arc<CompiledRoute>>> {
         let Some((_, _, parsed)) = &kept.good else {
             let place = self.options.checker.place(id, &kept.value, ())?;
-            let target = self.compile(id, |c| c.broken_route(id, &place.pattern));
+            let target = Arc::new(self.broken_route(id, &place.pattern));
             return self.options.checker.place(id, &kept.value, target);
         };
         if !parsed.route.enabled {
             return None;
         }
-        let target = self.compile(id, |c| c.live_route(id, parsed, globals, closed));
+        let target = Arc::new(self.live_route(id, parsed, globals, closed));
         Some(Entry {
             pattern: parsed.pattern.clone(),
             hosts: parsed.hosts.clone(),
@@ -226,15 +226,6 @@ impl Compiler {
             key: id.to_owned(),
             target,
         })
-    }
-
-    fn compile(&mut self, id: &str, compile: impl FnOnce(&mut Self) -> CompiledRoute) -> Arc<CompiledRoute> {
-        if let Some(route) = self.compiled.get(id) {
-            return Arc::clone(route);
-        }
-        let route = Arc::new(compile(self));
-        self.compiled.insert(id.to_owned(), Arc::clone(&route));
-        route
     }
 
     fn live_route(&mut self, id: &str, parsed: &ParsedRoute, globals: &[Arc<Instance>], closed: bool) -> CompiledRoute {
@@ -305,13 +296,11 @@ impl Compiler {
         };
     }
 
-    fn start_plugins(&self) {
-        let mut started = HashSet::new();
-        for route in self.compiled.values() {
-            if started.insert(Arc::as_ptr(&route.pipeline)) {
-                for instance in route.pipeline.instances() {
-                    instance.start(&*self.options.env);
-                }
+    /// Starts the plugins of changed routes; those that run already are left alone.
+    fn start_plugins(&self, changed: &BTreeSet<String>) {
+        for entry in changed.iter().filter_map(|id| self.entries.get(id)) {
+            for instance in entry.target.pipeline.instances() {
+                instance.start(&*self.options.env);
             }
         }
     }
@@ -369,6 +358,16 @@ impl Publish for Compiler {
 
 fn last_good_or<T>(objects: &BTreeMap<String, Kept<T>>, id: &str, otherwise: Serving) -> Serving {
     if objects.get(id).is_some_and(|kept| kept.good.is_some()) { Serving::LastGood } else { otherwise }
+}
+
+/// A thread that drops what is sent to it, until the sender is gone.
+fn graveyard() -> std::sync::mpsc::Sender<Arc<Snapshot>> {
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let thread = std::thread::Builder::new().name("snapshot-drop".into());
+    if let Err(e) = thread.spawn(move || receiver.into_iter().for_each(drop::<Arc<Snapshot>>)) {
+        log::warn!("old snapshots are dropped while new ones are made: {e}");
+    }
+    sender
 }
 
 /// Takes a change into a family. Returns the revision and the reason when the object is broken.
