@@ -119,7 +119,7 @@ impl Proxy {
     /// What can be said of body and protocol before a node is asked.
     fn check_carriage(&self, session: &Session, ctx: &Context) -> Result<(), Refusal> {
         // HTTP/1.1 trailers are lost on the way, and with them a gRPC status (trap T14).
-        if !session.is_http2() && (ctx.kind == Kind::Grpc || answer::speaks_grpc(session)) {
+        if !session.is_http2() && (ctx.kind == Kind::Grpc || answer::is_grpc_request(session)) {
             return Err(answer::GRPC_NEEDS_HTTP2);
         }
         let length = session.req_header().headers.get(header::CONTENT_LENGTH);

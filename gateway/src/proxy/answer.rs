@@ -213,17 +213,13 @@ impl Proxy {
     }
 }
 
-fn is_grpc_request(session: &Session) -> bool {
+/// Whether the request says it is gRPC.
+pub(super) fn is_grpc_request(session: &Session) -> bool {
     let content_type = session.req_header().headers.get(header::CONTENT_TYPE);
     content_type.is_some_and(|v| {
         let v = v.as_bytes();
         v == b"application/grpc" || v.starts_with(b"application/grpc+") || v.starts_with(b"application/grpc;")
     })
-}
-
-/// Whether the request says it is gRPC.
-pub(super) fn speaks_grpc(session: &Session) -> bool {
-    is_grpc_request(session)
 }
 
 /// An error that carries a refusal's status to [`Proxy::fail`].
