@@ -1,0 +1,95 @@
+//! The Admin API, and health and metrics.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The Admin API.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminConfig {
+    /// Its own address; `null` turns it off.
+    pub listen: Option<SocketAddr>,
+    /// Whether the old paths `/admin` and `/dashboard` are answered on the data ports too.
+    pub on_gateway_ports: bool,
+    /// Who may reach it, as addresses or CIDRs.
+    pub allow: Vec<IpNet>,
+    /// Origins that browsers may call it from.
+    pub cors_origins: Vec<String>,
+    /// How long a login lasts.
+    #[serde(with = "humantime_serde")]
+    pub token_lifetime: Duration,
+    /// The secret logins are signed with; made at the first start when absent.
+    #[serde(skip_serializing)]
+    pub jwt_secret: Option<String>,
+    /// Accounts of the old configuration, beside those of the store.
+    #[serde(skip_serializing)]
+    pub account: BTreeMap<String, AccountConfig>,
+    /// API tokens (`X-Api-Token`) of the old configuration.
+    #[serde(skip_serializing)]
+    pub tokens: BTreeMap<String, TokenConfig>,
+}
+
+impl Default for AdminConfig {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_000)),
+            on_gateway_ports: false,
+            allow: vec!["127.0.0.1/32".parse().expect("a valid network"), "::1/128".parse().expect("a valid network")],
+            cors_origins: Vec::new(),
+            token_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            jwt_secret: None,
+            account: BTreeMap::new(),
+            tokens: BTreeMap::new(),
+        }
+    }
+}
+
+impl std::fmt::Debug for AdminConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AdminConfig").field("listen", &self.listen).field("allow", &self.allow).finish_non_exhaustive()
+    }
+}
+
+/// An account of the old configuration.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct AccountConfig {
+    /// The password: an argon2id hash (`$argon2id$…`), or plain as in the old configuration.
+    pub password: String,
+    /// What `/admin/user/info` answers, beside the user name.
+    pub info: serde_json::Map<String, serde_json::Value>,
+}
+
+impl std::fmt::Debug for AccountConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("AccountConfig").finish_non_exhaustive()
+    }
+}
+
+/// What is said of an API token.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenConfig {
+    /// What the token is for.
+    pub desc: String,
+}
+
+/// Health and metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct StatusConfig {
+    /// The address of `/healthz`, `/readyz`, `/metrics` and `/nginx_status`; `null` turns it off.
+    pub listen: Option<SocketAddr>,
+    /// Most routes (and services) with a label of their own in `/metrics`; the rest share `other`.
+    pub max_labels: usize,
+}
+
+impl Default for StatusConfig {
+    fn default() -> Self {
+        Self { listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_001)), max_labels: 200 }
+    }
+}

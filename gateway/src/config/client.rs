@@ -1,0 +1,102 @@
+//! Towards clients: addresses, limits and timeouts, how paths are read.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// The addresses clients connect to.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Listeners {
+    /// HTTP/1.1 in clear text.
+    pub http: Vec<SocketAddr>,
+    /// HTTP/2 by prior knowledge, and HTTP/1.1, in clear text. gRPC clients use it.
+    pub h2c: Vec<SocketAddr>,
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        let any = |port| SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port);
+        Self { http: vec![any(10_000)], h2c: vec![any(11_000)] }
+    }
+}
+
+/// Limits and timeouts towards clients.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ClientConfig {
+    /// Time for the whole request header, from its first byte (or the connection's start).
+    #[serde(with = "humantime_serde")]
+    pub header_timeout: Duration,
+    /// Largest request header in bytes, request line included. At most 1 MiB.
+    pub max_header_size: ByteSize,
+    /// Longest silence while a request body is read.
+    #[serde(with = "humantime_serde")]
+    pub body_timeout: Duration,
+    /// Longest wait for a client to take response bytes.
+    #[serde(with = "humantime_serde")]
+    pub send_timeout: Duration,
+    /// How long an idle HTTP/1.1 connection is kept. Whole seconds; 0 closes after each response.
+    #[serde(with = "humantime_serde")]
+    pub keepalive_timeout: Duration,
+    /// How long an idle HTTP/2 connection is kept.
+    #[serde(with = "humantime_serde")]
+    pub h2_idle_timeout: Duration,
+    /// Most concurrent streams on an HTTP/2 connection.
+    pub h2_max_streams: u32,
+    /// Largest request body; 0 = no limit. A route may set its own.
+    pub max_body_size: ByteSize,
+    /// Peers whose X-Forwarded-* is believed, as addresses or CIDRs.
+    pub trusted_proxies: Vec<IpNet>,
+    /// The `Server` header on every response.
+    pub server_header: String,
+}
+
+impl Default for ClientConfig {
+    fn default() -> Self {
+        Self {
+            header_timeout: Duration::from_secs(10),
+            max_header_size: ByteSize::kib(64),
+            body_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+            keepalive_timeout: Duration::from_secs(60),
+            h2_idle_timeout: Duration::from_secs(120),
+            h2_max_streams: 100,
+            max_body_size: ByteSize::mib(100),
+            trusted_proxies: Vec::new(),
+            server_header: "Ws-Cloud-Gateway".into(),
+        }
+    }
+}
+
+/// How paths are read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RoutingConfig {
+    /// Whether `//` in a path is read as `/`.
+    pub merge_slashes: bool,
+    /// What `%2F` and `%5C` in a path mean.
+    pub escaped_slashes: EscapedSlashes,
+}
+
+impl Default for RoutingConfig {
+    fn default() -> Self {
+        Self { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep }
+    }
+}
+
+/// What `%2F` and `%5C` in a path mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum EscapedSlashes {
+    /// They stay as they are: data within a segment.
+    #[default]
+    Keep,
+    /// They are refused with 400.
+    Reject,
+    /// They are slashes, as in the old gateway.
+    Decode,
+}

@@ -1,0 +1,137 @@
+//! Towards upstream nodes: timeouts, retries, connections, health checks.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Timeouts, retries and connections towards upstream nodes. Services and routes may set their own
+/// timeouts.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UpstreamConfig {
+    /// Time to connect to a node.
+    #[serde(with = "humantime_serde")]
+    pub connect_timeout: Duration,
+    /// Longest silence while a response is read. WebSocket and gRPC streams have none.
+    #[serde(with = "humantime_serde")]
+    pub read_timeout: Duration,
+    /// Longest wait for a node to take request bytes.
+    #[serde(with = "humantime_serde")]
+    pub send_timeout: Duration,
+    /// How long an idle connection to a node is kept.
+    #[serde(with = "humantime_serde")]
+    pub idle_timeout: Duration,
+    /// Most idle connections kept.
+    pub keepalive_pool_size: usize,
+    /// Most nodes tried for one request, the first included.
+    pub max_tries: u32,
+    /// How long a node that refuses connections is left out before it is tried again.
+    #[serde(with = "humantime_serde")]
+    pub eject_time: Duration,
+    /// Most streams on one HTTP/2 connection to a node.
+    pub h2_max_streams: usize,
+    /// How often an HTTP/2 connection to a node is pinged while in use.
+    #[serde(with = "humantime_serde")]
+    pub h2_ping_interval: Duration,
+    /// Address ranges no node may have. The gateway's own admin and status addresses never may.
+    pub deny: Vec<IpNet>,
+}
+
+impl Default for UpstreamConfig {
+    fn default() -> Self {
+        Self {
+            connect_timeout: Duration::from_secs(5),
+            read_timeout: Duration::from_secs(60),
+            send_timeout: Duration::from_secs(60),
+            idle_timeout: Duration::from_secs(60),
+            keepalive_pool_size: 1024,
+            max_tries: 3,
+            eject_time: Duration::from_secs(10),
+            h2_max_streams: 100,
+            h2_ping_interval: Duration::from_secs(10),
+            deny: vec![
+                "169.254.0.0/16".parse().expect("a valid network"),
+                "fe80::/10".parse().expect("a valid network"),
+            ],
+        }
+    }
+}
+
+/// Active TCP health checks, with the names and defaults of the old gateway.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthcheckConfig {
+    /// The probes.
+    pub active: ActiveCheckConfig,
+}
+
+/// The probes of the active health check.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ActiveCheckConfig {
+    /// `tcp`: a connection is made and closed.
+    #[serde(rename = "type")]
+    pub kind: CheckKind,
+    /// Time for one probe, in seconds.
+    pub timeout: f64,
+    /// Probes running at the same time.
+    pub concurrency: usize,
+    /// Probes of healthy nodes.
+    pub healthy: HealthyConfig,
+    /// Probes of unhealthy nodes.
+    pub unhealthy: UnhealthyConfig,
+}
+
+impl Default for ActiveCheckConfig {
+    fn default() -> Self {
+        Self {
+            kind: CheckKind::Tcp,
+            timeout: 1.0,
+            concurrency: 10,
+            healthy: HealthyConfig::default(),
+            unhealthy: UnhealthyConfig::default(),
+        }
+    }
+}
+
+/// How a node is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum CheckKind {
+    /// A connection is made and closed.
+    #[default]
+    Tcp,
+}
+
+/// Probes of healthy nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct HealthyConfig {
+    /// Seconds between probes; 0 = none.
+    pub interval: f64,
+    /// Successes that make an unhealthy node healthy.
+    pub successes: u32,
+}
+
+impl Default for HealthyConfig {
+    fn default() -> Self {
+        Self { interval: 3.0, successes: 1 }
+    }
+}
+
+/// Probes of unhealthy nodes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct UnhealthyConfig {
+    /// Seconds between probes; 0 = none.
+    pub interval: f64,
+    /// Failures that make a healthy node unhealthy.
+    pub tcp_failures: u32,
+}
+
+impl Default for UnhealthyConfig {
+    fn default() -> Self {
+        Self { interval: 10.0, tcp_failures: 2 }
+    }
+}
