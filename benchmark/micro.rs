@@ -16,7 +16,7 @@ use ws_cloud_gateway::sdk::{
 };
 use ws_cloud_gateway::snapshot::{Change, Checker, CompileOptions, Compiler, Publish as _, ServiceDefaults};
 use ws_cloud_gateway::telemetry::Metrics;
-use ws_cloud_gateway::upstream::{Node, PeerOptions, Peers, Tried, Upstream};
+use ws_cloud_gateway::upstream::{Node, PeerOptions, Peers, Tried, Upstream, UpstreamOptions};
 
 const RULES: PathRules = PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep };
 
@@ -141,7 +141,7 @@ fn nodes(c: &mut Criterion) {
                 Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, &options) }
             })
             .collect();
-        let upstream = Upstream::new("s".into(), nodes, 3, Arc::default());
+        let upstream = Upstream::new("s".into(), nodes, UpstreamOptions::default(), Arc::default());
         c.bench_function(&format!("pick a node of {count}"), |b| {
             b.iter(|| black_box(upstream.pick(&Tried::default(), |_| true)));
         });
@@ -151,18 +151,9 @@ fn nodes(c: &mut Criterion) {
 /// One route of 100,000 changes: everything that happens before requests see it.
 fn one_change(c: &mut Criterion) {
     let registry = Registry::new(ws_cloud_plugin_standard::factories(), &[]).expect("the names are different");
-    let second = Duration::from_secs(1);
-    let peer = PeerOptions {
-        connect: second,
-        read: second,
-        send: second,
-        idle: second,
-        h2_max_streams: 100,
-        h2_ping_interval: second,
-    };
     let options = CompileOptions {
         checker: Arc::new(Checker::new(registry, RULES, Vec::new(), Vec::new())),
-        services: ServiceDefaults { peer, max_tries: 3 },
+        services: ServiceDefaults::default(),
         metrics: Metrics::new(200),
         env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
     };

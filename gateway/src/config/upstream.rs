@@ -26,6 +26,17 @@ pub struct UpstreamConfig {
     pub keepalive_pool_size: usize,
     /// Most nodes tried for one request, the first included.
     pub max_tries: u32,
+    /// Longest wait for the header of a response; none when absent.
+    #[serde(with = "humantime_serde")]
+    pub first_byte_timeout: Option<Duration>,
+    /// Time for a whole exchange, all tries and both bodies included; none when absent.
+    #[serde(with = "humantime_serde")]
+    pub total_timeout: Option<Duration>,
+    /// How long after its start a request that reached a node may be tried at another.
+    #[serde(with = "humantime_serde")]
+    pub retry_within: Duration,
+    /// The share of a service's requests that may be retries, 0 to 1.
+    pub retry_budget: f64,
     /// How long a node that refuses connections is left out before it is tried again.
     #[serde(with = "humantime_serde")]
     pub eject_time: Duration,
@@ -47,6 +58,10 @@ impl Default for UpstreamConfig {
             idle_timeout: Duration::from_secs(60),
             keepalive_pool_size: 1024,
             max_tries: 3,
+            first_byte_timeout: None,
+            total_timeout: None,
+            retry_within: Duration::from_secs(1),
+            retry_budget: 0.2,
             eject_time: Duration::from_secs(10),
             h2_max_streams: 100,
             h2_ping_interval: Duration::from_secs(10),

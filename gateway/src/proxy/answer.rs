@@ -40,6 +40,7 @@ pub(super) const BODY_TOO_LARGE: Refusal = Refusal::closing(413, "the request bo
 pub(super) const NO_CONNECT: Refusal = Refusal::closing(405, "CONNECT is not supported\n");
 pub(super) const GRPC_NEEDS_HTTP2: Refusal = Refusal::closing(505, "gRPC needs HTTP/2\n");
 pub(super) const FORBIDDEN: Refusal = Refusal::new(403, "forbidden\n");
+pub(super) const TOO_SLOW: Refusal = Refusal::closing(504, "the service took too long\n");
 pub(super) const INTERNAL: Refusal = Refusal::closing(500, "internal error\n");
 
 /// What a failed try or a broken request means to the client. 0: nobody is there to be told.
@@ -63,7 +64,7 @@ fn text_of(status: u16) -> &'static str {
         413 => BODY_TOO_LARGE.text,
         502 => "the service did not answer\n",
         503 => BROKEN_ROUTE.text,
-        504 => "the service took too long\n",
+        504 => TOO_SLOW.text,
         _ => INTERNAL.text,
     }
 }

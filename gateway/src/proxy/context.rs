@@ -11,7 +11,7 @@ use super::connection::Connection;
 use crate::pipeline::BodyBuffers;
 use crate::snapshot::CompiledRoute;
 use crate::telemetry::RequestGuard;
-use crate::upstream::{InFlight, Tried, Upstream};
+use crate::upstream::{InFlight, Outcome, Tried, Upstream};
 
 /// How the request is carried to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,6 +60,10 @@ pub struct Context {
     pub(super) plugins_saw_body: bool,
     /// The next connection must be a new one: a kept one turned out to be closed.
     pub(super) fresh: bool,
+    /// The next retry has been taken from the budget already.
+    pub(super) retry_granted: bool,
+    /// When the whole exchange must be over.
+    pub(super) deadline: Option<Instant>,
     /// What a plugin answers to a request body.
     pub(super) plugin_answer: Option<Box<Response>>,
     /// A plugin panicked over a response head; the error page goes out without plugins.
@@ -90,9 +94,23 @@ impl Context {
             body_seen: 0,
             plugins_saw_body: false,
             fresh: false,
+            retry_granted: false,
+            deadline: None,
             plugin_answer: None,
             response_filter_failed: false,
             answered: None,
+        }
+    }
+
+    /// Whether the time for the whole exchange is over.
+    pub(super) fn is_overdue(&self) -> bool {
+        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+    }
+
+    /// Tells the upstream what the present try came to.
+    pub(super) fn observe(&self, outcome: Outcome) {
+        if let (Some(upstream), Some(attempt)) = (&self.upstream, self.attempts.last()) {
+            upstream.observe(attempt.node, outcome);
         }
     }
 

@@ -28,6 +28,7 @@ mod edge;
 mod head;
 mod node;
 mod record;
+mod retry;
 mod upstream_request;
 
 pub use context::Context;
@@ -46,8 +47,6 @@ pub struct ProxyOptions {
     pub server_header: HeaderValue,
     /// Longest wait for a client to take response bytes.
     pub send_timeout: Duration,
-    /// How long a node that refuses connections is left out.
-    pub eject_time: Duration,
     /// Where `/admin` and `/dashboard` go when they are answered here too.
     pub internal: Option<Internal>,
 }

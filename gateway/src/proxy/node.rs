@@ -1,21 +1,16 @@
-//! Which node is tried, and what a failed try means for it and for the request.
+//! Which node is tried, and how it is reached.
 
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestCtx;
 
 use super::context::{Attempt, Context, Kind};
-use super::{Proxy, answer, final_response, head, is_repeatable};
+use super::{Proxy, answer, head};
 use crate::pipeline::BodyBuffers;
 use crate::upstream::{InFlight, Node};
-
-/// How long after its start a request that reached a node may be sent to another. Without it a slow
-/// service would be asked by every client as often as there are nodes. The first gateway's limit.
-const RETRY_WITHIN: Duration = Duration::from_secs(1);
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
@@ -23,6 +18,9 @@ impl Proxy {
         if ctx.kind == Kind::Internal {
             let internal = self.options.internal.as_ref().ok_or_else(|| answer::error(answer::NO_ROUTE))?;
             return Ok(Box::new(internal.peer.clone()));
+        }
+        if ctx.is_overdue() {
+            return Err(answer::error(answer::TOO_SLOW));
         }
         let index = self.pick(session, ctx)?.ok_or_else(|| answer::error(answer::NO_NODE))?;
         let (Some(upstream), Some(route)) = (&ctx.upstream, &ctx.route) else {
@@ -80,114 +78,4 @@ impl Proxy {
         });
         Ok(preferred.or_else(|| upstream.pick(&ctx.tried, allowed)))
     }
-
-    /// No connection was made: nothing was sent, so another node may be tried whatever the method.
-    pub(super) fn connect_failed(&self, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
-        ctx.attempt_ended(None);
-        ctx.node_in_flight = None;
-        let Some(upstream) = &ctx.upstream else {
-            error.set_retry(false);
-            return error;
-        };
-        if let Some(attempt) = ctx.attempts.last() {
-            let node = &upstream.nodes()[attempt.node];
-            // A single node is never left out: there is nothing better to try.
-            if upstream.nodes().len() > 1 && node.state.eject(self.options.eject_time) {
-                log::warn!(
-                    "service \"{}\": node {} is left out, it does not take connections: {}",
-                    upstream.name,
-                    node.address,
-                    error.etype().as_str()
-                );
-            }
-        }
-        error.set_retry(upstream.may_try_again(&ctx.tried));
-        error
-    }
-
-    /// The exchange failed after a connection was made. The request is tried again only when it
-    /// may be repeated and nothing of a response has reached the client.
-    pub(super) fn exchange_failed(
-        &self,
-        peer: &HttpPeer,
-        session: &mut Session,
-        ctx: &mut Context,
-        error: Box<Error>,
-        reused: bool,
-    ) -> Box<Error> {
-        let mut error = error.more_context(format!("node {peer}"));
-        let from_upstream = matches!(error.esource(), ErrorSource::Upstream);
-        if from_upstream {
-            // One that answered 502 has been noted already.
-            ctx.attempt_ended(None);
-        } else {
-            ctx.attempt_abandoned();
-        }
-        ctx.node_in_flight = None;
-        let in_time = ctx.started.elapsed() < RETRY_WITHIN;
-        let may_repeat = from_upstream
-            && self.may_repeat(session, ctx)
-            && (is_repeatable(&session.req_header().method) || was_not_processed(&error));
-        let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
-        let stale = reused && !timed_out && !ctx.fresh && !matches!(error.etype(), ErrorType::HTTPStatus(_));
-        let again = if may_repeat && stale {
-            // The node had closed a kept connection, which says nothing of the node: it is asked
-            // once more, on a new one.
-            ctx.fresh = true;
-            ctx.tried.pop();
-            true
-        } else {
-            may_repeat && in_time && ctx.upstream.as_ref().is_some_and(|upstream| upstream.may_try_again(&ctx.tried))
-        };
-        // Always decided here: Pingora panics on an error left undecided (trap T8).
-        error.set_retry(again);
-        error
-    }
-
-    /// Whether nothing that has happened to the request forbids to send it again.
-    fn may_repeat(&self, session: &Session, ctx: &Context) -> bool {
-        final_response(session).is_none()
-            && !session.as_ref().retry_buffer_truncated()
-            && !ctx.plugins_saw_body
-            && matches!(ctx.kind, Kind::Http | Kind::Grpc)
-    }
-
-    /// A node has answered. A 502 of a node is retried like a failure, as the first gateway did.
-    pub(super) fn upstream_answered(
-        &self,
-        session: &mut Session,
-        ctx: &mut Context,
-        status: u16,
-    ) -> pingora::Result<()> {
-        if status < 200 && status != 101 {
-            return Ok(());
-        }
-        if status == 101 {
-            // A tunnel may be silent for as long as it likes.
-            session.set_read_timeout(None);
-        }
-        ctx.attempt_ended(Some(status));
-        let Some(upstream) = &ctx.upstream else { return Ok(()) };
-        if let Some(attempt) = ctx.attempts.last()
-            && upstream.nodes()[attempt.node].state.readmit()
-        {
-            log::info!("service \"{}\": node {} answers again", upstream.name, upstream.nodes()[attempt.node].address);
-        }
-        let retry = status == 502
-            && ctx.kind == Kind::Http
-            && is_repeatable(&session.req_header().method)
-            && self.may_repeat(session, ctx)
-            && ctx.started.elapsed() < RETRY_WITHIN
-            && upstream.may_try_again(&ctx.tried);
-        if retry {
-            return Err(Error::explain(ErrorType::HTTPStatus(status), "the node answered 502").into_up());
-        }
-        Ok(())
-    }
-}
-
-/// Whether the protocol itself says that the node did not act on the request: RFC 9113 section 8.7.
-fn was_not_processed(error: &Error) -> bool {
-    let cause = error.root_cause();
-    cause.downcast_ref::<h2::Error>().is_some_and(|e| e.reason() == Some(h2::Reason::REFUSED_STREAM))
 }

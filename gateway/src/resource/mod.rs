@@ -16,7 +16,10 @@ pub mod stored;
 pub use node::{Node, NodeOverlay, NodeState};
 pub use plugin::GlobalPlugin;
 pub use route::{Place, Predicate, PredicateTest, Protocol, Route};
-pub use service::{Balancer, Service, Timeouts};
+pub use service::{
+    ActiveCheck, Balancer, CheckKind, HashOn, HashPolicy, Health, Limits, NodeProtocol, NodeTls, PassiveCheck,
+    ProxyVersion, Retry, RetryOn, Service, Timeouts,
+};
 
 /// Why an object is not valid. Displays as `<path>: <reason>`.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,7 @@ use http::Method;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
-use super::{Invalid, Timeouts, from_json, lenient};
+use super::{Invalid, Retry, Timeouts, from_json, lenient};
 
 /// What a route speaks to its upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -90,6 +90,9 @@ pub struct Route {
     /// Timeouts of its own.
     #[serde(default, deserialize_with = "lenient::or_default")]
     pub timeouts: Timeouts,
+    /// What is tried again, where it differs from the service's.
+    #[serde(default, deserialize_with = "lenient::or_default")]
+    pub retry: Retry,
     /// Largest request body in bytes; 0 = no limit.
     #[serde(default)]
     pub max_body_size: Option<u64>,
@@ -105,6 +108,7 @@ impl Route {
         route.prefix = route.prefix.trim().to_owned();
         route.service_name = route.service_name.trim().to_owned();
         route.timeouts.validate()?;
+        route.retry.validate("retry")?;
         if route.prefix.is_empty() {
             return Err(Invalid::at("prefix", "must not be empty; expected a path such as /api/*"));
         }

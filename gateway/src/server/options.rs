@@ -14,8 +14,8 @@ use crate::request::forwarded::TrustedProxies;
 use crate::request::path::{self, PathRules};
 use crate::snapshot::{Checker, ServiceDefaults};
 use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
-use crate::upstream::PeerOptions;
 use crate::upstream::health::HealthOptions;
+use crate::upstream::{PeerOptions, RetryPolicy, UpstreamOptions};
 
 pub(super) fn error_log(config: &ErrorLogConfig) -> ErrorLogOptions {
     ErrorLogOptions {
@@ -84,7 +84,17 @@ pub(super) fn services(config: &Config) -> ServiceDefaults {
             h2_max_streams: upstream.h2_max_streams,
             h2_ping_interval: upstream.h2_ping_interval,
         },
-        max_tries: upstream.max_tries,
+        upstream: UpstreamOptions {
+            max_tries: upstream.max_tries as usize,
+            retry: RetryPolicy {
+                within: upstream.retry_within,
+                budget: upstream.retry_budget,
+                ..RetryPolicy::default()
+            },
+            first_byte: upstream.first_byte_timeout,
+            total: upstream.total_timeout,
+            eject_time: upstream.eject_time,
+        },
     }
 }
 
@@ -107,7 +117,6 @@ pub(super) fn proxy(config: &Config, internal: Option<Internal>) -> anyhow::Resu
         max_body_size: config.client.max_body_size.0,
         server_header: HeaderValue::from_str(&config.client.server_header).context("client.server_header")?,
         send_timeout: config.client.send_timeout,
-        eject_time: config.upstream.eject_time,
         internal,
     })
 }

@@ -13,7 +13,7 @@ use ws_cloud_plugin_sdk::{Env, RouteInfo};
 use super::change::{Change, Publish, Rejected, Serving};
 use super::object::{Checker, ParsedPlugin, ParsedRoute};
 use super::services::{NodeIndex, ServiceDefaults, Upstreams};
-use super::{CompiledRoute, Handle, RouteState, ServiceIds, Slot, Snapshot};
+use super::{CompiledRoute, Handle, RouteRetry, RouteState, ServiceIds, Slot, Snapshot};
 use crate::pipeline::{Instance, Pipeline};
 use crate::resource::{Invalid, Node, NodeOverlay, Protocol, Service, Timeouts, key};
 use crate::router::{Entry, Pattern, Router};
@@ -244,6 +244,7 @@ impl Compiler {
             protocol: route.protocol,
             pipeline: self.pipeline(parsed.plugins.iter().chain(globals)),
             timeouts: route.timeouts,
+            retry: RouteRetry::new(&route.retry),
             max_body_size: route.max_body_size,
             metrics: self.options.metrics.route(id, &route.service_name),
             service_metrics: service.map(|_| self.options.metrics.service(&route.service_name)),
@@ -258,6 +259,7 @@ impl Compiler {
             protocol: Protocol::Http,
             pipeline: Arc::default(),
             timeouts: Timeouts::default(),
+            retry: RouteRetry::default(),
             max_body_size: None,
             metrics: self.options.metrics.route(id, ""),
             service_metrics: None,

@@ -5,15 +5,16 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use ws_cloud_plugin_sdk::RouteInfo;
 
 use crate::pipeline::Pipeline;
-use crate::resource::{Protocol, Timeouts};
+use crate::resource::{Protocol, Retry, Timeouts};
 use crate::router::{Lookup, Router};
 use crate::telemetry::{RouteMetrics, ServiceMetrics};
-use crate::upstream::Upstream;
+use crate::upstream::{RetryOn, Upstream};
 
 pub mod change;
 mod compile;
@@ -38,6 +39,8 @@ pub struct CompiledRoute {
     pub pipeline: Arc<Pipeline>,
     /// Timeouts of its own.
     pub timeouts: Timeouts,
+    /// What is tried again, where it differs from its service.
+    pub retry: RouteRetry,
     /// Largest request body, when the route has its own limit; 0 = no limit.
     pub max_body_size: Option<u64>,
     /// Its counters.
@@ -46,6 +49,23 @@ pub struct CompiledRoute {
     pub service_metrics: Option<Arc<ServiceMetrics>>,
     service: Option<ServiceId>,
     state: RouteState,
+}
+
+/// What a route says of retries beside its service.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteRetry {
+    /// What is tried again.
+    pub on: Option<RetryOn>,
+    /// How long after the request's start.
+    pub within: Option<Duration>,
+    /// The share of requests that may be retries.
+    pub budget: Option<f64>,
+}
+
+impl RouteRetry {
+    fn new(declared: &Retry) -> Self {
+        Self { on: declared.on.as_ref().map(services::retry_on), within: declared.within, budget: declared.budget }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

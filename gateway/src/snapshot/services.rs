@@ -2,25 +2,26 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
 
-use crate::resource::{Node, NodeOverlay, Service, Timeouts};
-use crate::upstream::{Node as UpstreamNode, NodeState, PeerOptions, Peers, Upstream};
+use crate::resource::{self, Node, NodeOverlay, Service, Timeouts};
+use crate::upstream::{
+    Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn, RetryPolicy, Upstream, UpstreamOptions,
+};
 
 /// What applies to services that say nothing themselves.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct ServiceDefaults {
     /// How peers are made.
     pub peer: PeerOptions,
-    /// Most nodes tried for one request.
-    pub max_tries: u32,
+    /// How nodes are used.
+    pub upstream: UpstreamOptions,
 }
 
 /// What is remembered of a service over rebuilds.
 #[derive(Debug, Default)]
-struct Memory {
-    cursor: Arc<AtomicUsize>,
+struct Kept {
+    memory: Arc<Memory>,
     states: HashMap<SocketAddr, Weak<NodeState>>,
 }
 
@@ -28,12 +29,12 @@ struct Memory {
 #[derive(Debug)]
 pub(super) struct Upstreams {
     defaults: ServiceDefaults,
-    memory: HashMap<Arc<str>, Memory>,
+    kept: HashMap<Arc<str>, Kept>,
 }
 
 impl Upstreams {
     pub(super) fn new(defaults: ServiceDefaults) -> Self {
-        Self { defaults, memory: HashMap::new() }
+        Self { defaults, kept: HashMap::new() }
     }
 
     /// The upstream of a service; `None` when no node takes requests. Of two nodes with the same
@@ -45,7 +46,8 @@ impl Upstreams {
         nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
     ) -> Option<Arc<Upstream>> {
         let options = self.peer_options(service.timeouts);
-        let memory = self.memory.entry(Arc::clone(name)).or_default();
+        let upstream_options = self.upstream_options(service);
+        let kept = self.kept.entry(Arc::clone(name)).or_default();
         let plain = NodeOverlay::default();
         let mut seen = BTreeSet::new();
         let mut built = Vec::new();
@@ -54,7 +56,7 @@ impl Upstreams {
             if weight == 0 || !seen.insert(node.upstream) {
                 continue;
             }
-            let known = memory.states.get(&node.upstream).and_then(Weak::upgrade);
+            let known = kept.states.get(&node.upstream).and_then(Weak::upgrade);
             let state = known.unwrap_or_default();
             built.push(UpstreamNode {
                 address: node.upstream,
@@ -65,12 +67,27 @@ impl Upstreams {
             });
         }
         if built.is_empty() {
-            self.memory.remove(name);
+            self.kept.remove(name);
             return None;
         }
-        memory.states = built.iter().map(|n| (n.address, Arc::downgrade(&n.state))).collect();
-        let tries = service.max_tries.unwrap_or(self.defaults.max_tries);
-        Some(Arc::new(Upstream::new(Arc::clone(name), built, tries as usize, Arc::clone(&memory.cursor))))
+        kept.states = built.iter().map(|n| (n.address, Arc::downgrade(&n.state))).collect();
+        Some(Arc::new(Upstream::new(Arc::clone(name), built, upstream_options, Arc::clone(&kept.memory))))
+    }
+
+    fn upstream_options(&self, service: &Service) -> UpstreamOptions {
+        let defaults = &self.defaults.upstream;
+        let retry = &service.retry;
+        UpstreamOptions {
+            max_tries: service.max_tries.map_or(defaults.max_tries, |tries| tries as usize),
+            retry: RetryPolicy {
+                on: retry.on.as_ref().map_or_else(|| defaults.retry.on.clone(), retry_on),
+                within: retry.within.unwrap_or(defaults.retry.within),
+                budget: retry.budget.unwrap_or(defaults.retry.budget),
+            },
+            first_byte: service.timeouts.first_byte.or(defaults.first_byte),
+            total: service.timeouts.total.or(defaults.total),
+            eject_time: service.health.passive.eject_time.unwrap_or(defaults.eject_time),
+        }
     }
 
     fn peer_options(&self, timeouts: Timeouts) -> PeerOptions {
@@ -82,6 +99,10 @@ impl Upstreams {
             ..defaults.clone()
         }
     }
+}
+
+pub(super) fn retry_on(on: &resource::RetryOn) -> RetryOn {
+    RetryOn::new(on.connect, on.reset, on.timeout, &on.statuses)
 }
 
 /// The keys of the nodes of each service.

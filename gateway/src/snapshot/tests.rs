@@ -1,7 +1,6 @@
 //! What is live after which changes; above all that nothing broken opens a door.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
@@ -13,7 +12,7 @@ use super::*;
 use crate::pipeline::Registry;
 use crate::request::path::PathRules;
 use crate::telemetry::Metrics;
-use crate::upstream::{PeerOptions, Tried};
+use crate::upstream::Tried;
 
 struct Bench {
     compiler: Compiler,
@@ -32,17 +31,7 @@ fn bench() -> Bench {
     let handle = Arc::new(Handle::default());
     let options = CompileOptions {
         checker: checker(),
-        services: ServiceDefaults {
-            peer: PeerOptions {
-                connect: Duration::from_secs(1),
-                read: Duration::from_secs(1),
-                send: Duration::from_secs(1),
-                idle: Duration::from_secs(1),
-                h2_max_streams: 100,
-                h2_ping_interval: Duration::from_secs(1),
-            },
-            max_tries: 3,
-        },
+        services: ServiceDefaults::default(),
         metrics: Metrics::new(100),
         env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
     };
@@ -292,7 +281,7 @@ fn what_did_not_change_is_the_same_object_and_keeps_its_state() {
     let index = upstream_after.position(upstream_before.nodes()[0].address).unwrap();
     assert!(!upstream_after.nodes()[index].state.is_healthy(), "health survives a change of the nodes");
     assert_eq!(first, Some(1));
-    assert!(Arc::ptr_eq(upstream_before.cursor(), upstream_after.cursor()));
+    assert!(Arc::ptr_eq(&upstream_before.memory, &upstream_after.memory));
     assert!(Arc::ptr_eq(&route_before.pipeline, &get(&bench, "/b/x/y").0.pipeline), "equal plugins are shared");
 }
 

@@ -7,18 +7,23 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
 
 mod gate;
 pub mod health;
+mod outcome;
 mod peer;
+mod retry;
 mod schedule;
 mod state;
 #[cfg(test)]
 mod tests;
 
+pub use outcome::Outcome;
 pub use peer::{PeerOptions, Peers};
+pub use retry::{RetryBudget, RetryOn, RetryPolicy};
 pub use state::{InFlight, NodeState};
 
 /// Most nodes one request may try.
@@ -39,16 +44,54 @@ pub struct Node {
     pub peers: Peers,
 }
 
+/// How the nodes of a service are used.
+#[derive(Debug, Clone, PartialEq)]
+pub struct UpstreamOptions {
+    /// Most nodes tried for one request; at most [`MAX_TRIES`].
+    pub max_tries: usize,
+    /// What is tried again.
+    pub retry: RetryPolicy,
+    /// Longest wait for the header of a response.
+    pub first_byte: Option<Duration>,
+    /// Time for the whole exchange.
+    pub total: Option<Duration>,
+    /// How long a node that refuses connections is left out.
+    pub eject_time: Duration,
+}
+
+impl Default for UpstreamOptions {
+    /// As the configuration file's defaults.
+    fn default() -> Self {
+        Self {
+            max_tries: 3,
+            retry: RetryPolicy::default(),
+            first_byte: None,
+            total: None,
+            eject_time: Duration::from_secs(10),
+        }
+    }
+}
+
+/// What is remembered of a service over rebuilds, beside its nodes' states.
+#[derive(Debug, Default)]
+pub struct Memory {
+    /// Where the round stands, so that a change does not restart it.
+    cursor: AtomicUsize,
+    /// The retries there may be.
+    pub budget: RetryBudget,
+}
+
 /// The nodes of a service.
 #[derive(Debug)]
 pub struct Upstream {
     /// The service's name.
     pub name: Arc<str>,
-    /// Most nodes tried for one request.
-    pub max_tries: usize,
+    /// How its nodes are used.
+    pub options: UpstreamOptions,
+    /// Kept over rebuilds.
+    pub memory: Arc<Memory>,
     nodes: Box<[Node]>,
     schedule: Box<[u32]>,
-    cursor: Arc<AtomicUsize>,
 }
 
 /// The nodes a request has tried, by index.
@@ -84,27 +127,15 @@ impl Tried {
 }
 
 impl Upstream {
-    /// An upstream of these nodes. Nodes of weight 0 must have been left out. `cursor` is where
-    /// the round stands; it is kept over rebuilds so that a change does not restart it.
-    pub fn new(name: Arc<str>, nodes: Vec<Node>, max_tries: usize, cursor: Arc<AtomicUsize>) -> Self {
+    /// An upstream of these nodes. Nodes of weight 0 must have been left out.
+    pub fn new(name: Arc<str>, nodes: Vec<Node>, options: UpstreamOptions, memory: Arc<Memory>) -> Self {
         let weights: Vec<u32> = nodes.iter().map(|n| n.weight).collect();
-        Self {
-            name,
-            max_tries: max_tries.min(MAX_TRIES),
-            schedule: schedule::interleave(&weights),
-            nodes: nodes.into(),
-            cursor,
-        }
+        Self { name, options, memory, schedule: schedule::interleave(&weights), nodes: nodes.into() }
     }
 
     /// All nodes that take requests.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
-    }
-
-    /// The round's position, to be handed to the upstream that replaces this one.
-    pub fn cursor(&self) -> &Arc<AtomicUsize> {
-        &self.cursor
     }
 
     /// The next node in turn that was not tried and is not ruled out by `allowed`. Usable nodes
@@ -115,7 +146,7 @@ impl Upstream {
         if len == 0 {
             return None;
         }
-        let start = if len == 1 { 0 } else { self.cursor.fetch_add(1, Ordering::Relaxed) % len };
+        let start = if len == 1 { 0 } else { self.memory.cursor.fetch_add(1, Ordering::Relaxed) % len };
         let possible = |index: &usize| !tried.contains(*index) && allowed(&self.nodes[*index]);
         let usable = |index: &usize| possible(index) && self.nodes[*index].state.is_usable();
         // With a heavy node down the round may hold thousands of its turns in a row; beyond a few
@@ -133,7 +164,7 @@ impl Upstream {
 
     /// Whether a request that tried these nodes may try another.
     pub fn may_try_again(&self, tried: &Tried) -> bool {
-        tried.count() < self.max_tries && tried.count() < self.nodes.len()
+        tried.count() < self.options.max_tries.min(MAX_TRIES) && tried.count() < self.nodes.len()
     }
 }
 

@@ -26,6 +26,20 @@ pub struct PeerOptions {
     pub h2_ping_interval: Duration,
 }
 
+impl Default for PeerOptions {
+    /// As the configuration file's defaults.
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(5),
+            read: Duration::from_secs(60),
+            send: Duration::from_secs(60),
+            idle: Duration::from_secs(60),
+            h2_max_streams: 100,
+            h2_ping_interval: Duration::from_secs(10),
+        }
+    }
+}
+
 /// A node's peers. Pingora's pool tells connections apart by address and group key, not by
 /// protocol or connector, so each way to speak has a group key of its own.
 #[derive(Debug, Clone)]

@@ -6,14 +6,7 @@ use std::time::Duration;
 use super::*;
 
 fn upstream(weights: &[u32]) -> Upstream {
-    let options = PeerOptions {
-        connect: Duration::from_secs(1),
-        read: Duration::from_secs(1),
-        send: Duration::from_secs(1),
-        idle: Duration::from_secs(1),
-        h2_max_streams: 100,
-        h2_ping_interval: Duration::from_secs(1),
-    };
+    let options = PeerOptions::default();
     let nodes = (1_u16..)
         .zip(weights)
         .map(|(port, weight)| {
@@ -27,7 +20,7 @@ fn upstream(weights: &[u32]) -> Upstream {
             }
         })
         .collect();
-    Upstream::new("s".into(), nodes, 3, Arc::default())
+    Upstream::new("s".into(), nodes, UpstreamOptions::default(), Arc::default())
 }
 
 fn picks(upstream: &Upstream, count: usize) -> HashMap<usize, usize> {

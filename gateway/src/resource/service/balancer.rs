@@ -1,0 +1,70 @@
+//! How a node is chosen.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::Invalid;
+
+/// How a node is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Balancer {
+    /// In turn, by weight, evenly interleaved.
+    #[default]
+    RoundRobin,
+    /// By chance, by weight.
+    Random,
+    /// Of two by chance the one with fewer requests in flight for its weight.
+    LeastRequests,
+    /// Of two by chance the one that answered sooner of late, for its load.
+    Ewma,
+    /// The same node for the same key, on a ring that a change of nodes disturbs little.
+    Hash,
+}
+
+/// What requests are told apart by.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HashPolicy {
+    /// Where the key is found.
+    pub on: HashOn,
+    /// The header, cookie or query argument.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// How far above the average the load of a node may be before its keys go on to the next,
+    /// such as 1.25; no bound when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bounded_load: Option<f64>,
+}
+
+/// Where the key of a request is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HashOn {
+    /// The client's address.
+    ClientIp,
+    /// A header.
+    Header,
+    /// A cookie.
+    Cookie,
+    /// The path.
+    Path,
+    /// A query argument.
+    Query,
+}
+
+pub(super) fn validate(balancer: Balancer, hash: Option<&HashPolicy>) -> Result<(), Invalid> {
+    let Some(hash) = hash else {
+        return match balancer {
+            Balancer::Hash => Err(Invalid::at("hash", "is needed by the balancer, such as {\"on\": \"client_ip\"}")),
+            _ => Ok(()),
+        };
+    };
+    let needs_name = matches!(hash.on, HashOn::Header | HashOn::Cookie | HashOn::Query);
+    if needs_name && hash.name.as_deref().is_none_or(|name| name.trim().is_empty()) {
+        return Err(Invalid::at("hash.name", "must name the header, cookie or query argument"));
+    }
+    if hash.bounded_load.is_some_and(|bound| !(1.0..=100.0).contains(&bound)) {
+        return Err(Invalid::at("hash.bounded_load", "must be from 1 to 100, such as 1.25"));
+    }
+    Ok(())
+}

@@ -1,0 +1,46 @@
+//! What a try at a node came to, and what that means for the node.
+
+use std::time::Duration;
+
+use super::{Node, Upstream};
+
+/// What a try at a node came to. A client that left is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// No connection was made.
+    NoConnection,
+    /// The connection broke, or what came over it was no HTTP.
+    Broken,
+    /// The node took too long.
+    TooSlow,
+    /// The header of a response came.
+    Answered {
+        /// Its status.
+        status: u16,
+        /// From the start of the try to the header.
+        first_byte: Duration,
+    },
+}
+
+impl Upstream {
+    /// Notes what a try at a node came to.
+    pub fn observe(&self, node: usize, outcome: Outcome) {
+        let Some(node) = self.nodes.get(node) else { return };
+        match outcome {
+            Outcome::NoConnection => self.refused(node),
+            Outcome::Answered { .. } => {
+                if node.state.readmit() {
+                    log::info!("service \"{}\": node {} answers again", self.name, node.address);
+                }
+            }
+            Outcome::Broken | Outcome::TooSlow => {}
+        }
+    }
+
+    fn refused(&self, node: &Node) {
+        // A single node is never left out: there is nothing better to try.
+        if self.nodes.len() > 1 && node.state.eject(self.options.eject_time) {
+            log::warn!("service \"{}\": node {} is left out, it does not take connections", self.name, node.address);
+        }
+    }
+}
