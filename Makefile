@@ -1,6 +1,6 @@
 # The few commands a person needs. Anything else is plain cargo.
 
-.PHONY: help run build test deps test-deps benchmark clean clean-data
+.PHONY: help run build test soak deps test-deps benchmark clean clean-data
 
 CARGO ?= cargo
 VENV := .venv
@@ -8,6 +8,7 @@ VENV := .venv
 help:
 	@echo 'make run        build and start the gateway with demo upstreams and demo routes'
 	@echo 'make test       install what the tests need, run all of them'
+	@echo 'make soak       break everything around the gateway at length, and print a table (25 minutes)'
 	@echo 'make benchmark  compare with nginx on this machine'
 	@echo 'make build      the release binary: target/release/ws-cloud-gateway'
 	@echo 'make deps       install the system packages that compiling needs'
@@ -35,6 +36,11 @@ $(VENV)/.ready: t/requirements.txt
 
 test: test-deps
 	$(CARGO) test --workspace
+
+# SOAK_ONLY=etcd runs the faults with that in their names, SOAK_SCALE=0.1 makes them a tenth as long.
+soak: test-deps
+	$(CARGO) build --profile quick --bin ws-cloud-gateway
+	SOAK=1 GATEWAY_BINARY=$(CURDIR)/target/quick/ws-cloud-gateway $(CARGO) test -q -p ws-cloud-gateway --test soak
 
 benchmark: test-deps
 	$(CARGO) build --release --bin ws-cloud-gateway

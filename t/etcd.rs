@@ -1,4 +1,4 @@
-//! Fed from a real etcd, and serving on through everything that happens to it.
+//! Fed from a real etcd, and started without it. What happens to it while it is used: `faults`.
 
 use std::time::Duration;
 
@@ -91,103 +91,12 @@ async fn a_route_deleted_in_etcd_is_gone() {
     eventually("the route is gone", || async { gateway.get("/s/x").await.status == 404 }).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn killing_etcd_under_load_loses_nothing_and_changes_arrive_after() {
-    let (mut etcd, _upstream) = seeded().await;
-    let gateway = Gateway::on(&etcd).await;
-    let load = Load::start(gateway.http, &Request::get("/s/x"), 300);
-    load.reach(300).await;
-    etcd.kill();
-    eventually("the loss is visible", || async { gateway.metric("gateway_store_connected", "").await == 0.0 }).await;
-    let ready = Request::get("/readyz").send(gateway.status).await.expect(200);
-    assert!(ready.text().contains("stale"), "readyz tells of it: {}", ready.text());
-    load.reach(load.sent() + 600).await;
-    etcd.restart().await;
-    add_route(&etcd, &gateway, "/after").await;
-    assert_eq!(gateway.metric("gateway_store_connected", "").await, 1.0);
-    load.stop().await.assert_no_failures(900);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_frozen_etcd_is_noticed_and_changes_arrive_after() {
-    let (etcd, _upstream) = seeded().await;
-    let gateway = Gateway::on(&etcd).await;
-    let load = Load::start(gateway.http, &Request::get("/s/x"), 300);
-    etcd.signal("STOP");
-    // T11: without keep-alive nobody would ever know.
-    eventually("the silence is noticed", || async { gateway.metric("gateway_store_connected", "").await == 0.0 }).await;
-    etcd.signal("CONT");
-    add_route(&etcd, &gateway, "/after").await;
-    load.stop().await.assert_no_failures(300);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn history_compacted_while_away_is_made_good() {
-    let (etcd, _upstream) = seeded().await;
-    let gateway = Gateway::on(&etcd).await;
-    let load = Load::start(gateway.http, &Request::get("/s/x"), 300);
-    etcd.signal("STOP");
-    eventually("the silence is noticed", || async { gateway.metric("gateway_store_connected", "").await == 0.0 }).await;
-    etcd.signal("CONT");
-    // While the gateway reconnects or before: it must not matter.
-    etcd.delete(&route_key("/nothing/*")).await;
-    put_route(&etcd, &route("/t/*", "s", json!({}))).await;
-    for i in 0..50 {
-        etcd.put("unrelated", &json!(i)).await;
-    }
-    etcd.compact().await;
-    eventually("what was written before is served", || async { gateway.get("/t/x").await.status == 200 }).await;
-    add_route(&etcd, &gateway, "/after").await;
-    load.stop().await.assert_no_failures(100);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_watch_begun_before_a_compaction_goes_on_after_a_kill() {
-    let (mut etcd, _upstream) = seeded().await;
-    let gateway = Gateway::on(&etcd).await;
-    let load = Load::start(gateway.http, &Request::get("/s/x"), 300);
-    for round in 0..3 {
-        etcd.kill();
-        etcd.restart().await;
-        put_route(&etcd, &route(&format!("/t{round}/*"), "s", json!({}))).await;
-        etcd.compact().await;
-        let path = format!("/t{round}/x");
-        eventually("the change arrives", || async { gateway.get(&path).await.status == 200 }).await;
-    }
-    load.stop().await.assert_no_failures(300);
-}
-
 /// Waits until the gateway says that it does not believe an emptiness.
 async fn doubted(gateway: &Gateway) {
     eventually("the emptiness is warned about", || async {
         gateway.output().contains("the store lost its whole configuration")
     })
     .await;
-}
-
-/// R7: an emptied prefix is doubted before it is believed.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wiped_prefix_is_held_and_then_believed() {
-    let (etcd, _upstream) = seeded().await;
-    let gateway = Gateway::on_with(&etcd, json!({"store": {"empty_hold": "3s"}})).await;
-    etcd.wipe().await;
-    doubted(&gateway).await;
-    gateway.get("/s/x").await.expect(200);
-    eventually("and then believed", || async { gateway.get("/s/x").await.status == 404 }).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_wiped_prefix_that_is_filled_again_hurts_nobody() {
-    let (etcd, upstream) = seeded().await;
-    let gateway = Gateway::on(&etcd).await;
-    let load = Load::start(gateway.http, &Request::get("/s/x"), 300);
-    etcd.wipe().await;
-    doubted(&gateway).await;
-    load.reach(load.sent() + 300).await;
-    put_node(&etcd, "s", upstream.address).await;
-    put_route(&etcd, &route("/s/*", "s", json!({}))).await;
-    add_route(&etcd, &gateway, "/after").await;
-    load.stop().await.assert_no_failures(300);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod balancing;
 mod broken_ranks;
 mod cli;
 mod etcd;
+mod faults;
 mod grpc;
 mod headers;
 mod http1_forms;

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::process::Command;
 
-use etcd_client::{Client, CompactionOptions, DeleteOptions, PutOptions};
+use etcd_client::{
+    AlarmAction, AlarmOptions, AlarmType, Client, CompactionOptions, DeleteOptions, PutOptions, Txn, TxnOp,
+};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -18,15 +20,21 @@ pub struct Etcd {
     pub address: SocketAddr,
     peer: SocketAddr,
     dir: TempDir,
+    arguments: &'static [&'static str],
     process: Process,
 }
 
 impl Etcd {
     pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One with more arguments.
+    pub async fn with(arguments: &'static [&'static str]) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let (address, peer) = (free_address(), free_address());
-        let process = spawn(&dir, address, peer);
-        let etcd = Self { address, peer, dir, process };
+        let process = spawn(&dir, address, peer, arguments);
+        let etcd = Self { address, peer, dir, arguments, process };
         etcd.answering().await;
         etcd
     }
@@ -94,6 +102,39 @@ impl Etcd {
         client.compact(now, Some(CompactionOptions::new().with_physical())).await.unwrap();
     }
 
+    /// Writes many objects at once, at most 128.
+    pub async fn put_all(&self, objects: &[(String, Value)]) {
+        let mut client = self.client().await;
+        let puts = objects.iter().map(|(key, value)| TxnOp::put(format!("{PREFIX}{key}"), value.to_string(), None));
+        client.txn(Txn::new().and_then(puts.collect::<Vec<_>>())).await.unwrap();
+    }
+
+    /// Writes beside everything else until etcd refuses to: NOSPACE.
+    pub async fn fill(&self) {
+        let mut client = self.client().await;
+        for i in 0..10_000 {
+            if client.put(format!("/filler/{i}"), vec![b'x'; 1 << 20], None).await.is_err() {
+                return;
+            }
+        }
+        panic!("etcd cannot be filled");
+    }
+
+    /// Makes room again, as an operator would.
+    pub async fn make_room(&self) {
+        let mut client = self.client().await;
+        let options = DeleteOptions::new().with_prefix();
+        client.delete("/filler/", Some(options)).await.unwrap();
+        self.compact().await;
+        client.defragment().await.unwrap();
+        let alarms = client.alarm(AlarmAction::Get, AlarmType::Nospace, None).await.unwrap();
+        for alarm in alarms.alarms() {
+            let mut options = AlarmOptions::new();
+            options.with_member(alarm.member_id());
+            client.alarm(AlarmAction::Deactivate, AlarmType::Nospace, Some(options)).await.unwrap();
+        }
+    }
+
     pub fn signal(&self, name: &str) {
         self.process.signal(name);
     }
@@ -104,7 +145,7 @@ impl Etcd {
 
     /// Starts again after [`Etcd::kill`], on the same data.
     pub async fn restart(&mut self) {
-        self.process = spawn(&self.dir, self.address, self.peer);
+        self.process = spawn(&self.dir, self.address, self.peer, self.arguments);
         self.answering().await;
     }
 
@@ -115,7 +156,7 @@ impl Etcd {
     }
 }
 
-fn spawn(dir: &TempDir, address: SocketAddr, peer: SocketAddr) -> Process {
+fn spawn(dir: &TempDir, address: SocketAddr, peer: SocketAddr, arguments: &[&str]) -> Process {
     let (client, peer) = (format!("http://{address}"), format!("http://{peer}"));
     Process::spawn(
         "etcd",
@@ -126,6 +167,7 @@ fn spawn(dir: &TempDir, address: SocketAddr, peer: SocketAddr) -> Process {
             .args(["--name", "t", "--log-level", "warn"])
             .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
             .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
-            .args(["--initial-cluster", &format!("t={peer}")]),
+            .args(["--initial-cluster", &format!("t={peer}")])
+            .args(arguments),
     )
 }

@@ -17,9 +17,9 @@ use super::{Etcd, eventually, eventually_some, free_address, merge};
 /// The API token in every test's configuration.
 pub const TOKEN: &str = "integration-test-token-5b0ad1c3";
 
-/// The binary under test.
+/// The binary under test: another one than cargo's when `GATEWAY_BINARY` names it.
 pub fn binary() -> PathBuf {
-    env!("CARGO_BIN_EXE_ws-cloud-gateway").into()
+    std::env::var_os("GATEWAY_BINARY").map_or_else(|| env!("CARGO_BIN_EXE_ws-cloud-gateway").into(), PathBuf::from)
 }
 
 /// The address of nodes that are never asked.

@@ -28,6 +28,10 @@ impl Request {
         Self::new("GET", target)
     }
 
+    pub fn method(&self) -> &str {
+        &self.method
+    }
+
     pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.into(), value.into()));
         self
@@ -152,6 +156,7 @@ impl Response {
 pub struct Client {
     stream: TcpStream,
     buffer: BytesMut,
+    received: usize,
 }
 
 impl Client {
@@ -166,7 +171,12 @@ impl Client {
     }
 
     pub fn over(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+        Self { stream, buffer: BytesMut::new(), received: 0 }
+    }
+
+    /// How many bytes have come.
+    pub fn received(&self) -> usize {
+        self.received
     }
 
     pub async fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
@@ -290,7 +300,11 @@ impl Client {
         match timeout(PATIENCE, self.stream.read_buf(&mut self.buffer)).await {
             Err(_) => Err(stuck("read")),
             Ok(Ok(0)) => Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the connection ended")),
-            Ok(other) => other.map(drop),
+            Ok(Ok(count)) => {
+                self.received += count;
+                Ok(())
+            }
+            Ok(Err(e)) => Err(e),
         }
     }
 

@@ -16,6 +16,7 @@ pub mod load;
 pub mod nginx;
 pub mod process;
 pub mod python;
+pub mod tcp_proxy;
 pub mod upstream;
 
 pub use etcd::Etcd;

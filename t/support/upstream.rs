@@ -5,6 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -198,4 +199,58 @@ async fn read_body(client: &mut Client, head: &Head) -> io::Result<(Vec<u8>, usi
         }
     }
     Ok((body, length))
+}
+
+/// An upstream that can die, with every connection it has, and come back.
+pub struct Mortal {
+    pub address: SocketAddr,
+    serve: Box<dyn Fn(TcpListener) -> JoinHandle<()> + Send + Sync>,
+    task: JoinHandle<()>,
+}
+
+impl Mortal {
+    /// Tells `delivered` of each request as soon as it has its head, and answers 200 a while later.
+    pub async fn start(pause: Duration, delivered: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let address = super::free_address();
+        let delivered = Arc::new(delivered);
+        let serve = move |listener: TcpListener| {
+            let delivered = delivered.clone();
+            tokio::spawn(async move {
+                let mut running = JoinSet::new();
+                while let Ok((stream, _)) = listener.accept().await {
+                    let delivered = delivered.clone();
+                    running.spawn(async move {
+                        let mut client = Client::over(stream);
+                        while let Ok(head) = client.head().await {
+                            delivered(head.first_line.split(' ').nth(1).unwrap_or_default());
+                            if read_body(&mut client, &head).await.is_err() {
+                                return;
+                            }
+                            tokio::time::sleep(pause).await;
+                            drop(client.send(&ok("served")).await);
+                        }
+                    });
+                    while running.try_join_next().is_some() {}
+                }
+            })
+        };
+        let task = serve(TcpListener::bind(address).await.unwrap());
+        Self { address, serve: Box::new(serve), task }
+    }
+
+    /// Ends at once: connections are cut, new ones refused.
+    pub async fn die(&mut self) {
+        self.task.abort();
+        drop((&mut self.task).await);
+    }
+
+    pub async fn revive(&mut self) {
+        self.task = (self.serve)(TcpListener::bind(self.address).await.unwrap());
+    }
+}
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
 }
