@@ -20,6 +20,7 @@ mod grpc;
 mod headers;
 mod http1_forms;
 mod layering;
+mod lifecycle;
 mod logs_metrics;
 mod own_addresses;
 mod plugins_readme;

@@ -85,7 +85,10 @@ pub(crate) fn main(factories: Vec<Factory>) -> ExitCode {
 
 fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => server::run(load(&args.file)?, factories, RunOptions { demo: args.demo })?,
+        Command::Run(args) => {
+            let config = load(&args.file)?;
+            server::run(config, factories, &RunOptions { config_file: args.file.config, demo: args.demo })?;
+        }
         Command::Check(file) => return check::run(&load(&file)?, factories),
         Command::Admin(AdminCommand::ResetPassword { file, user }) => reset_password(&load(&file)?, &user)?,
         Command::Version => say(&format!("ws-cloud-gateway {}", env!("CARGO_PKG_VERSION")))?,

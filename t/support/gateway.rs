@@ -163,6 +163,20 @@ impl Gateway {
         self.dir.path().join("gateway.yaml")
     }
 
+    /// What is in its configuration file.
+    pub fn read_config(&self) -> Value {
+        serde_json::from_slice(&std::fs::read(self.config()).unwrap()).unwrap()
+    }
+
+    pub fn write_config(&self, config: &Value) {
+        std::fs::write(self.config(), serde_json::to_string_pretty(config).unwrap()).unwrap();
+    }
+
+    /// Sends its process a signal by name.
+    pub fn signal(&self, name: &str) {
+        self.process.as_ref().expect("the gateway runs").signal(name);
+    }
+
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }

@@ -4,6 +4,7 @@
 //! `etc/gateway.yaml` shows them all; a test compares the two.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +13,7 @@ mod client;
 mod legacy;
 mod load;
 mod log;
+mod server;
 mod store;
 mod upstream;
 mod validate;
@@ -20,6 +22,7 @@ pub use admin::{AccountConfig, AdminConfig, StatusConfig, TokenConfig};
 pub use client::{ClientConfig, EscapedSlashes, Listeners, RoutingConfig};
 pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
+pub use server::{ShutdownConfig, UpgradeConfig};
 pub use store::{EmbeddedConfig, EtcdConfig, EtcdTlsConfig, SnapshotConfig, StoreConfig, StoreKind};
 pub use upstream::{ActiveCheckConfig, CheckKind, HealthcheckConfig, HealthyConfig, UnhealthyConfig, UpstreamConfig};
 
@@ -51,6 +54,13 @@ pub struct Config {
     pub log: LogConfig,
     /// Worker threads of the data plane. 0 = one a core.
     pub workers: usize,
+    /// A folder for what belongs to the running process: its socket for `reload` and `upgrade`, and
+    /// `gateway.pid`. `null` = none of these.
+    pub runtime_dir: Option<PathBuf>,
+    /// How the process ends.
+    pub shutdown: ShutdownConfig,
+    /// How a newer binary takes its place.
+    pub upgrade: UpgradeConfig,
 }
 
 impl Default for Config {
@@ -68,6 +78,9 @@ impl Default for Config {
             status: StatusConfig::default(),
             log: LogConfig::default(),
             workers: 0,
+            runtime_dir: Some("data/run".into()),
+            shutdown: ShutdownConfig::default(),
+            upgrade: UpgradeConfig::default(),
         }
     }
 }

@@ -80,6 +80,7 @@ fn limits(config: &Config) -> Result<(), Problem> {
         ("upstream.read_timeout", config.upstream.read_timeout),
         ("upstream.send_timeout", config.upstream.send_timeout),
         ("upstream.h2_ping_interval", config.upstream.h2_ping_interval),
+        ("upgrade.timeout", config.upgrade.timeout),
     ] {
         if value == Duration::ZERO {
             return Err(problem(field, "must be greater than 0, such as 10s"));

@@ -104,6 +104,8 @@ impl Edge {
     }
 }
 
+/// Without Pingora's `cleanup`, which cuts idle connections off the moment the listeners close: they
+/// are told with their next response.
 #[async_trait]
 impl ServerApp for Edge {
     async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
@@ -120,9 +122,5 @@ impl ServerApp for Edge {
             self.http1(stream, &connection, shutdown).await;
         }
         None
-    }
-
-    async fn cleanup(&self) {
-        ServerApp::cleanup(&*self.proxy).await;
     }
 }

@@ -171,6 +171,10 @@ impl ProxyHttp for Proxy {
         if response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS {
             return Ok(());
         }
+        if self.draining.load(Ordering::Relaxed) && response.status != StatusCode::SWITCHING_PROTOCOLS {
+            // It may have begun while the request was in flight.
+            session.set_keepalive(None);
+        }
         let had_length = response.headers.contains_key(header::CONTENT_LENGTH);
         self.finish_head(ctx, response)?;
         let is_http11 = session.req_header().version == Version::HTTP_11;

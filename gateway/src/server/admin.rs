@@ -1,6 +1,5 @@
 //! Starts the Admin API and the status listener, and gives them what they ask for.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,8 +8,7 @@ use anyhow::Context as _;
 use log::LevelFilter;
 use pingora::upstreams::peer::HttpPeer;
 use serde_json::{Value, json};
-use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch::Receiver;
+use tokio::net::UnixListener;
 
 use super::Parts;
 use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
@@ -22,14 +20,16 @@ use crate::telemetry::ErrorLog;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// Starts both. Returns the admin's own socket when it is to be answered on the data ports.
-pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyhow::Result<Option<Internal>> {
+pub(super) async fn start(parts: &Arc<Parts>) -> anyhow::Result<Option<Internal>> {
     let config = &parts.config;
-    // Both are bound before either answers: who finds one there finds the other.
-    let status = bind(config.status.listen, "status.listen").await?;
-    let own = bind(config.admin.listen, "admin.listen").await?;
+    let retired = &parts.ending.retired;
+    // Both listen before either answers: who finds one there finds the other.
+    let listen = |address: Option<_>| address.map(|a| anyhow::Ok((a, parts.sockets.listener(a)?))).transpose();
+    let status = listen(config.status.listen)?;
+    let own = listen(config.admin.listen)?;
     if let Some((address, listener)) = status {
         let router = status_router(status_deps(parts), PeerSource::Socket);
-        tokio::spawn(serve(listener, router, Limits::default(), stopped.clone()));
+        tokio::spawn(serve(listener, router, Limits::default(), retired.subscribe()));
         log::info!("status on http://{address}");
     }
     if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
@@ -40,7 +40,7 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     if let Some((address, listener)) = own {
         let limits = Limits { allow: Some(config.admin.allow.clone()), ..Limits::default() };
         let router = Arc::clone(&admin).router(PeerSource::Socket);
-        tokio::spawn(serve(listener, router, limits, stopped.clone()));
+        tokio::spawn(serve(listener, router, limits, retired.subscribe()));
         log::info!("admin on http://{address}");
     }
     if !config.admin.on_gateway_ports {
@@ -52,7 +52,7 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     let path = folder.path().join("admin.sock");
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
     let router = admin.router(PeerSource::Header);
-    let serving = serve(listener, router, Limits::default(), stopped.clone());
+    let serving = serve(listener, router, Limits::default(), parts.ending.stopped.subscribe());
     tokio::spawn(async move {
         serving.await;
         drop(folder);
@@ -60,12 +60,6 @@ pub(super) async fn start(parts: &Arc<Parts>, stopped: &Receiver<bool>) -> anyho
     let path = path.to_str().context("the path of the private folder is not UTF-8")?;
     let peer = HttpPeer::new_uds(path, false, String::new()).map_err(|e| anyhow::anyhow!("{e}"))?;
     Ok(Some(Internal { peer, allow: TrustedProxies::new(config.admin.allow.clone()) }))
-}
-
-async fn bind(address: Option<SocketAddr>, field: &str) -> anyhow::Result<Option<(SocketAddr, TcpListener)>> {
-    let Some(address) = address else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address} ({field})"))?;
-    Ok(Some((address, listener)))
 }
 
 /// Makes the first account, or makes it when the store is back: serving requests waits for neither.

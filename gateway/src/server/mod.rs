@@ -1,7 +1,9 @@
 //! The composition root: store, control, data plane, admin and status wired together, and the life
 //! of the process from the first bind to the last log line.
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
+use std::collections::BTreeMap;
+use std::net::TcpListener;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +16,7 @@ use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use ws_cloud_plugin_sdk::Factory;
 
@@ -27,12 +30,18 @@ use crate::store::SharedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
 use crate::upstream::MAX_TRIES;
 use crate::upstream::health;
+use listening::{Listening, WhenStopped};
+use shutdown::Ending;
+use sockets::Sockets;
 
 mod admin;
 mod demo_hint;
+mod listening;
 mod options;
 mod plugin_env;
+mod reload;
 mod shutdown;
+mod sockets;
 pub mod store;
 
 pub(crate) use options::checker;
@@ -42,12 +51,14 @@ pub(crate) use options::checker;
 const READ_BUFFER: usize = 8192;
 const WRITE_BUFFER: usize = 1460;
 
-/// How long the data plane's ports may take to answer.
-const PORTS_ANSWER: Duration = Duration::from_secs(20);
+/// How long the data plane may take to listen.
+const LISTENS: Duration = Duration::from_secs(20);
 
 /// How the process is started.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct RunOptions {
+    /// The file the configuration is from, to read it again.
+    pub config_file: PathBuf,
     /// With demo upstreams and data.
     pub demo: bool,
 }
@@ -64,15 +75,21 @@ struct Parts {
     store: SharedStore,
     status: Arc<ControlStatus>,
     draining: Arc<AtomicBool>,
-    /// Whether the data plane's ports answer.
+    /// Whether the data plane accepts connections.
     listening: AtomicBool,
+    sockets: Sockets,
+    ending: Ending,
+    config_file: PathBuf,
+    /// The configuration with what reloads changed since the start. Marked as changed at every
+    /// reload, for those who read files that it names.
+    reloads: watch::Sender<Arc<Config>>,
 }
 
 /// Runs the gateway until it is told to end.
 ///
 /// # Errors
 /// When it cannot start: a port in use, a store file that cannot be opened, and the like.
-pub fn run(config: Config, factories: Vec<Factory>, run: RunOptions) -> anyhow::Result<()> {
+pub fn run(config: Config, factories: Vec<Factory>, run: &RunOptions) -> anyhow::Result<()> {
     let errors = error_log::init(&options::error_log(&config.log.error)).context("log.error.output")?;
     log_panics();
     let result = serve(config, factories, run, errors.clone());
@@ -81,15 +98,16 @@ pub fn run(config: Config, factories: Vec<Factory>, run: RunOptions) -> anyhow::
     result
 }
 
-fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: ErrorLog) -> anyhow::Result<()> {
-    check_ports(&config)?;
+fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: ErrorLog) -> anyhow::Result<()> {
+    let sockets = Sockets::bind(&sockets::addresses(&config), BTreeMap::new())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    let (stop, stopped) = watch::channel(false);
+    let signals = runtime.block_on(async { shutdown::EndSignals::listen() }).context("cannot listen to signals")?;
+    let ending = Ending::default();
 
     let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
     let metrics = Metrics::new(config.status.max_labels);
@@ -101,13 +119,17 @@ fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: Error
     let handle = Arc::new(Handle::default());
     let store = runtime.block_on(async { store::open(&config.store) })?;
     if run.demo {
-        runtime.block_on(start_demo(&store, &config, stopped.clone()))?;
+        runtime.block_on(start_demo(&store, &config, ending.stopped.subscribe()))?;
     }
     let (control, status) = control(&config, &checker, &handle, &metrics, &store, &runtime);
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
         listening: AtomicBool::new(false),
+        sockets,
+        ending,
+        config_file: run.config_file.clone(),
+        reloads: watch::Sender::new(Arc::new(config.clone())),
         config,
         metrics,
         access,
@@ -118,41 +140,38 @@ fn serve(config: Config, factories: Vec<Factory>, run: RunOptions, errors: Error
         status,
     });
 
+    start_signals(&parts, signals, &runtime)?;
+
     let (ready, is_ready) = std::sync::mpsc::channel();
     runtime.spawn(control.run(
         move || {
             // Nobody waits any more when the start has failed meanwhile.
             ready.send(()).ok();
         },
-        stopped.clone(),
+        parts.ending.retired.subscribe(),
     ));
     // The data plane binds when there is something to serve, or it is known that there is nothing.
     is_ready.recv().context("control ended before it was ready")?;
-    let internal = runtime.block_on(admin::start(&parts, &stopped))?;
-    runtime.spawn(shutdown::reopen_logs(Arc::clone(&parts.access), parts.errors.clone()));
+    let internal = runtime.block_on(admin::start(&parts))?;
     start_health_checks(&parts, &runtime);
-    runtime.spawn(watch_ports(Arc::clone(&parts), run));
+    runtime.spawn(await_listening(Arc::clone(&parts), run.demo));
     let result = data_plane(&parts, internal);
 
     log::info!("stopping");
-    stop.send(true).ok();
+    parts.ending.retired.send_replace(true);
+    parts.ending.stopped.send_replace(true);
     runtime.shutdown_timeout(Duration::from_secs(5));
     parts.access.shutdown(Duration::from_secs(2));
     log::info!("stopped");
     result
 }
 
-/// Pingora tries a busy port for half a minute and then lives on without it (trap T4); and the
-/// admin's would only be found later. So each address is bound once, at the start, and let go.
-fn check_ports(config: &Config) -> anyhow::Result<()> {
-    let data = config.listeners.http.iter().map(|a| ("listeners.http", *a));
-    let data = data.chain(config.listeners.h2c.iter().map(|a| ("listeners.h2c", *a)));
-    let admin = config.admin.listen.map(|a| ("admin.listen", a));
-    let status = config.status.listen.map(|a| ("status.listen", a));
-    for (field, address) in data.chain(admin).chain(status) {
-        let bound: std::io::Result<TcpListener> = TcpListener::bind(address);
-        bound.with_context(|| format!("cannot listen on {address} ({field})"))?;
-    }
+/// Listens to the signals of a running process.
+fn start_signals(parts: &Arc<Parts>, ends: shutdown::EndSignals, runtime: &Runtime) -> anyhow::Result<()> {
+    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).context("cannot listen to SIGHUP")?;
+    runtime.spawn(shutdown::end(Arc::clone(parts), ends));
+    runtime.spawn(reload::on_hangup(Arc::clone(parts), hangup));
+    runtime.spawn(shutdown::reopen_logs(Arc::clone(&parts.access), parts.errors.clone()));
     Ok(())
 }
 
@@ -204,35 +223,26 @@ fn start_health_checks(parts: &Parts, runtime: &Runtime) {
     });
 }
 
-/// Waits until the data plane's ports answer. When they do not the process ends: Pingora itself
-/// would live on without them (trap T4).
-async fn watch_ports(parts: Arc<Parts>, run: RunOptions) {
-    let deadline = Instant::now() + PORTS_ANSWER;
-    for address in parts.config.listeners.http.iter().chain(&parts.config.listeners.h2c) {
-        let mut target = *address;
-        match target {
-            SocketAddr::V4(_) if target.ip().is_unspecified() => target.set_ip(Ipv4Addr::LOCALHOST.into()),
-            SocketAddr::V6(_) if target.ip().is_unspecified() => target.set_ip(Ipv6Addr::LOCALHOST.into()),
-            _ => {}
+/// Waits until the data plane accepts connections. When it does not the process ends: Pingora
+/// itself would live on without (trap T4).
+async fn await_listening(parts: Arc<Parts>, demo: bool) {
+    let deadline = Instant::now() + LISTENS;
+    while !parts.listening.load(Ordering::Relaxed) {
+        if Instant::now() > deadline {
+            log::error!("the data plane does not listen, so this process ends");
+            parts.errors.shutdown(Duration::from_secs(2));
+            std::process::exit(1);
         }
-        while let Err(e) = tokio::net::TcpStream::connect(target).await {
-            if Instant::now() > deadline {
-                log::error!("{address} does not answer, so this process ends: {e}");
-                parts.errors.shutdown(Duration::from_secs(2));
-                std::process::exit(1);
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
-    parts.listening.store(true, Ordering::Relaxed);
     log::info!("ready");
-    if run.demo {
+    if demo {
         tell_demo(&parts.config);
     }
 }
 
 /// Runs Pingora on this thread until a signal ends it.
-fn data_plane(parts: &Parts, internal: Option<Internal>) -> anyhow::Result<()> {
+fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<()> {
     let config = &parts.config;
     let threads = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -244,9 +254,6 @@ fn data_plane(parts: &Parts, internal: Option<Internal>) -> anyhow::Result<()> {
         work_stealing: false,
         upstream_keepalive_pool_size: config.upstream.keepalive_pool_size.div_ceil(threads),
         max_retries: MAX_TRIES,
-        // Our own signal watch drains before Pingora is told to stop.
-        grace_period_seconds: Some(0),
-        graceful_shutdown_timeout_seconds: Some(2),
         ..ServerConf::default()
     };
     let mut server = Server::new_with_opt_and_conf(None, conf);
@@ -265,9 +272,11 @@ fn data_plane(parts: &Parts, internal: Option<Internal>) -> anyhow::Result<()> {
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
         log::info!("listening on {address}");
     }
-    server.add_service(service);
-    let watch = shutdown::Signals { draining: Arc::clone(&parts.draining), metrics: Arc::clone(&parts.metrics) };
-    server.run(RunArgs { shutdown_signal: Box::new(watch) });
+    let data = config.listeners.http.iter().chain(&config.listeners.h2c).copied();
+    let sockets = parts.sockets.for_pingora(data)?;
+    server.add_service(Listening { service, sockets, parts: Arc::clone(parts) });
+    let stopped = WhenStopped(parts.ending.stopped.subscribe());
+    server.run(RunArgs { shutdown_signal: Box::new(stopped) });
     Ok(())
 }
 

@@ -1,50 +1,98 @@
-//! The end of the process: signals, and requests in flight that are let finish.
+//! The end of the process: what is asked to end when, and requests in flight that are let finish.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use pingora::server::{ShutdownSignal, ShutdownSignalWatch};
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::telemetry::{AccessLog, ErrorLog, Metrics};
+use super::Parts;
+use crate::telemetry::{AccessLog, ErrorLog};
 
-/// Longest time requests in flight get.
-const DRAIN: Duration = Duration::from_secs(30);
-/// How often it is looked whether they have ended.
+/// How often it is looked whether requests in flight have ended.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Waits for SIGTERM or SIGINT. Then keep-alive connections are told to close with their next
-/// response, `/readyz` says no, and requests in flight may finish; Pingora alone would cut them off
-/// (trap T5). A second signal ends the process at once.
-pub(super) struct Signals {
-    pub(super) draining: Arc<AtomicBool>,
-    pub(super) metrics: Arc<Metrics>,
+/// The steps of the end. Each turns true once and stays so.
+pub(super) struct Ending {
+    /// The data plane's listeners close. HTTP/2 clients get GOAWAY, HTTP/1.1 connections are closed
+    /// with their next response.
+    pub(super) closing: watch::Sender<bool>,
+    /// This process does not speak for the gateway any more: control, admin and status end.
+    pub(super) retired: watch::Sender<bool>,
+    /// All ends that is left.
+    pub(super) stopped: watch::Sender<bool>,
+    /// Another process has taken over.
+    pub(super) handed_over: watch::Sender<bool>,
 }
 
-#[async_trait]
-impl ShutdownSignalWatch for Signals {
-    async fn recv(&self) -> ShutdownSignal {
-        let listen = |kind| signal(kind).expect("signal handlers can be installed while threads may be started");
-        let (mut term, mut int) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
-        next(&mut term, &mut int).await;
-        self.draining.store(true, Ordering::Relaxed);
-        log::info!("draining: {} requests in flight", self.metrics.in_flight());
-        let drained = async {
-            while self.metrics.in_flight() > 0 {
-                tokio::time::sleep(LOOK).await;
-            }
-        };
+impl Default for Ending {
+    fn default() -> Self {
+        let new = || watch::channel(false).0;
+        Self { closing: new(), retired: new(), stopped: new(), handed_over: new() }
+    }
+}
+
+/// The signals that end the process. Listened to from the start: the first process of a container
+/// has no other way to hear them.
+pub(super) struct EndSignals([Signal; 3]);
+
+impl EndSignals {
+    /// Must be called within a runtime.
+    pub(super) fn listen() -> std::io::Result<Self> {
+        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?]))
+    }
+
+    async fn next(&mut self) {
+        let [term, int, quit] = &mut self.0;
         tokio::select! {
-            ended = tokio::time::timeout(DRAIN, drained) => {
-                if ended.is_err() {
-                    log::warn!("{} requests did not finish within {}s", self.metrics.in_flight(), DRAIN.as_secs());
-                }
-                ShutdownSignal::GracefulTerminate
-            }
-            () = next(&mut term, &mut int) => ShutdownSignal::FastShutdown,
+            _ = term.recv() => {}
+            _ = int.recv() => {}
+            _ = quit.recv() => {}
         }
+    }
+}
+
+/// Waits for a signal, or for another process to take over, and ends this one step by step. A
+/// signal while it does ends it at once.
+pub(super) async fn end(parts: Arc<Parts>, mut signals: EndSignals) {
+    let mut handed_over = parts.ending.handed_over.subscribe();
+    let taken_over = tokio::select! {
+        () = signals.next() => false,
+        _ = handed_over.wait_for(|over| *over) => true,
+    };
+    tokio::select! {
+        () = drain(&parts, taken_over) => {}
+        () = signals.next() => log::warn!("a second signal: ending with {} requests in flight", parts.metrics.in_flight()),
+    }
+    parts.ending.stopped.send_replace(true);
+}
+
+/// From here on responses say `Connection: close`, `/readyz` says no, and what is in flight may
+/// finish; Pingora alone would cut it off (trap T5).
+async fn drain(parts: &Parts, taken_over: bool) {
+    let times = parts.reloads.borrow().shutdown.clone();
+    let metrics = &parts.metrics;
+    parts.draining.store(true, Ordering::Relaxed);
+    log::info!("draining: {} requests in flight on {} connections", metrics.in_flight(), metrics.connections_active());
+    if taken_over {
+        parts.ending.retired.send_replace(true);
+    } else {
+        tokio::time::sleep(times.delay).await;
+    }
+    parts.ending.closing.send_replace(true);
+    parts.sockets.close();
+
+    let closed = Instant::now();
+    // Nobody waits for a process that another has taken over from: its idle connections keep.
+    let idle = if taken_over { times.drain } else { times.idle.min(times.drain) };
+    while metrics.in_flight() > 0 || (metrics.connections_active() > 0 && closed.elapsed() < idle) {
+        if closed.elapsed() >= times.drain {
+            log::warn!("{} requests did not finish within {:?}", metrics.in_flight(), times.drain);
+            return;
+        }
+        tokio::time::sleep(LOOK).await;
     }
 }
 
@@ -58,12 +106,5 @@ pub(super) async fn reopen_logs(access: Arc<AccessLog>, errors: ErrorLog) {
         access.reopen();
         errors.reopen();
         log::info!("log files opened anew");
-    }
-}
-
-async fn next(term: &mut Signal, int: &mut Signal) {
-    tokio::select! {
-        _ = term.recv() => {}
-        _ = int.recv() => {}
     }
 }
