@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// decision, and is made here.
 const MAY_USE: &[(&str, &[&str])] = &[
     ("lib", &["cli"]),
-    ("cli", &["config", "server", "pipeline", "resource", "store", "admin", "control", "snapshot"]),
+    ("cli", &["config", "server", "pipeline", "resource", "registration", "store", "admin", "control", "snapshot"]),
     (
         "server",
         &[
@@ -26,7 +26,11 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "upstream",
         ],
     ),
-    ("admin", &["config", "resource", "store", "control", "snapshot", "request", "pipeline", "telemetry"]),
+    (
+        "admin",
+        &["config", "resource", "registration", "store", "control", "snapshot", "request", "pipeline", "telemetry"],
+    ),
+    ("registration", &["store", "resource"]),
     ("control", &["config", "store", "resource", "snapshot", "telemetry"]),
     ("proxy", &["config", "snapshot", "request", "telemetry", "router", "upstream", "pipeline", "resource"]),
     ("snapshot", &["config", "resource", "router", "upstream", "pipeline", "request", "telemetry"]),

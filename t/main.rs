@@ -24,6 +24,7 @@ mod lifecycle;
 mod logs_metrics;
 mod own_addresses;
 mod plugins_readme;
+mod registration;
 mod retries;
 mod rewrite_tracing;
 mod routing;

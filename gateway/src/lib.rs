@@ -24,6 +24,7 @@ pub mod control;
 pub mod demo;
 pub mod pipeline;
 pub mod proxy;
+pub mod registration;
 pub mod request;
 pub mod resource;
 pub mod router;

@@ -20,6 +20,7 @@ mod legacy;
 mod path;
 mod peer;
 mod problem;
+mod registrations;
 mod serve;
 mod stall;
 mod status;
@@ -32,6 +33,7 @@ pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
 
 use crate::config::AdminConfig;
+use crate::registration::Registrar;
 use crate::resource::Invalid;
 use crate::store::SharedStore;
 
@@ -75,6 +77,7 @@ pub struct AdminDeps {
 pub struct Admin {
     deps: AdminDeps,
     auth: auth::Auth,
+    registrar: Registrar,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
 }
@@ -85,7 +88,8 @@ impl Admin {
     #[must_use]
     pub fn new(deps: AdminDeps) -> Arc<Self> {
         let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
-        Arc::new(Self { deps, auth, writing: Mutex::new(()) })
+        let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
+        Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()) })
     }
 
     /// The API and the panel. `source` says where the client's address comes from: of the API's own

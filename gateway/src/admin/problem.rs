@@ -2,7 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
-use http::header::WWW_AUTHENTICATE;
+use http::header::{RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::json;
 
@@ -13,28 +13,42 @@ use super::answer;
 pub(super) struct Problem {
     status: StatusCode,
     detail: String,
+    field: Option<String>,
 }
 
 impl Problem {
     /// A problem; the detail is for the caller and holds no secret.
     pub(super) fn new(status: StatusCode, detail: impl Into<String>) -> Self {
-        Self { status, detail: detail.into() }
+        Self { status, detail: detail.into(), field: None }
+    }
+
+    /// A problem with a field of what was sent; an empty name is the whole.
+    pub(super) fn at(field: &str, reason: impl std::fmt::Display) -> Self {
+        let detail = if field.is_empty() { reason.to_string() } else { format!("{field}: {reason}") };
+        let field = (!field.is_empty()).then(|| field.to_owned());
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, detail, field }
     }
 }
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         // Without a `type` of its own a problem is its status (RFC 9457, section 4.2.1).
-        let body = json!({
+        let mut body = json!({
             "type": "about:blank",
             "title": self.status.canonical_reason().unwrap_or("Error"),
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(field) = self.field {
+            body["field"] = field.into();
+        }
         let kind = HeaderValue::from_static("application/problem+json");
         let mut response = answer::with_type(self.status, kind, Body::from(body.to_string()));
         if self.status == StatusCode::UNAUTHORIZED {
             response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("X-Token"));
+        }
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
         }
         response
     }

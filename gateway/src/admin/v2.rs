@@ -15,16 +15,23 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body};
+use super::{Admin, answer, body, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 2] = ["/status", "/log-level"];
+pub(super) const PATHS: [&str; 5] = [
+    "/status",
+    "/log-level",
+    "/registrations",
+    "/registrations/demo1/127.0.0.1:1",
+    "/registrations/demo1/127.0.0.1:1/heartbeat",
+];
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
     Router::new()
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
+        .merge(registrations::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
@@ -35,6 +42,9 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
     let denied = match admin.auth.authenticate(request.headers()).await {
+        Ok(principal) if !principal.is_full() && !registrations::has(&request) => {
+            return Problem::new(StatusCode::FORBIDDEN, "this token may only register nodes").into_response();
+        }
         Ok(principal) => {
             request.extensions_mut().insert(principal);
             return next.run(request).await;

@@ -76,6 +76,18 @@ impl std::fmt::Debug for AccountConfig {
 pub struct TokenConfig {
     /// What the token is for.
     pub desc: String,
+    /// What it may do, and nothing else; absent = everything.
+    pub may: Option<Vec<Right>>,
+    /// The services it may do that for; `team-*` means all whose names begin with `team-`.
+    pub services: Vec<String>,
+}
+
+/// What a token may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    /// Register nodes, keep them alive, and remove them.
+    Register,
 }
 
 /// Health and metrics.

@@ -154,6 +154,12 @@ mod tests {
                 "loopback",
             ),
             ("admin: {listen: '0.0.0.0:12000', account: {admin: {password: admin}}}", "admin.account", "loopback"),
+            ("admin: {tokens: {t: {desc: ci, services: [a]}}}", "admin.tokens", "may: [register]"),
+            ("admin: {tokens: {t: {desc: ci, may: []}}}", "the token \"ci\"", "may: [register]"),
+            ("admin: {tokens: {t: {desc: ci, may: [register]}}}", "the token \"ci\"", "name the services"),
+            ("admin: {tokens: {t: {may: [register], services: ['a*b']}}}", "a*b", "one * after it"),
+            ("admin: {tokens: {t: {may: [register], services: ['a**']}}}", "a**", "one * after it"),
+            ("admin: {tokens: {t: {may: [regster], services: [a]}}}", "regster", "register"),
             ("admin: {cors_origins: ['*']}", "admin.cors_origins", "name each origin"),
         ] {
             let error = loaded(text).unwrap_err();

@@ -18,7 +18,7 @@ mod store;
 mod upstream;
 mod validate;
 
-pub use admin::{AccountConfig, AdminConfig, StatusConfig, TokenConfig};
+pub use admin::{AccountConfig, AdminConfig, Right, StatusConfig, TokenConfig};
 pub use client::{ClientConfig, EscapedSlashes, Listeners, RoutingConfig};
 pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};

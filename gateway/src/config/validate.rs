@@ -16,6 +16,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     store(config)?;
     listeners(config)?;
     limits(config)?;
+    tokens(config)?;
     known_secrets(config)
 }
 
@@ -121,6 +122,33 @@ fn limits(config: &Config) -> Result<(), Problem> {
             "admin.cors_origins",
             "`*` and `null` are not accepted; name each origin, such as https://panel.example.com",
         ));
+    }
+    Ok(())
+}
+
+/// A token whose limits are half said must not become one without limits.
+fn tokens(config: &Config) -> Result<(), Problem> {
+    for token in config.admin.tokens.values() {
+        let wrong = |reason: &str| Err(problem("admin.tokens", format!("the token \"{}\": {reason}", token.desc)));
+        match &token.may {
+            None if token.services.is_empty() => {}
+            None => return wrong("services without may; say may: [register], or leave both out for a full token"),
+            Some(may) if may.is_empty() => return wrong("may is empty; say may: [register], or remove the token"),
+            Some(_) if token.services.is_empty() => {
+                return wrong("name the services it may register, such as services: [demo1, \"team-*\"]");
+            }
+            Some(_) => {}
+        }
+        let misplaced = |name: &&String| {
+            name.is_empty()
+                || name.trim_end_matches('*').len() + 1 < name.len()
+                || name.trim_end_matches('*').contains('*')
+        };
+        if let Some(name) = token.services.iter().find(misplaced) {
+            return wrong(&format!(
+                "the service \"{name}\" must be a name, or the beginning of names with one * after it"
+            ));
+        }
     }
     Ok(())
 }

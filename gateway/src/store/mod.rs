@@ -223,6 +223,9 @@ pub trait Store: Send + Sync + 'static {
     /// Renews a lease and returns the time it has left now.
     async fn renew_lease(&self, lease: LeaseId) -> Result<Duration, StoreError>;
 
+    /// How long a lease has left, without renewing it.
+    async fn lease_left(&self, lease: LeaseId) -> Result<Duration, StoreError>;
+
     /// Ends a lease and deletes its keys. One that does not exist is no error.
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError>;
 

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::HeaderMap;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
-use subtle::{Choice, ConstantTimeEq as _};
+use subtle::ConstantTimeEq as _;
 
 mod accounts;
 mod known;
@@ -17,7 +18,7 @@ mod token;
 
 pub use accounts::{first_start, reset_password};
 
-use crate::config::{AccountConfig, AdminConfig};
+use crate::config::{AccountConfig, AdminConfig, TokenConfig};
 use crate::store::{Lease, Op, SharedStore, StoreError};
 use known::{Known, REVOKED};
 use lockout::Lockout;
@@ -42,6 +43,24 @@ pub(super) enum Principal {
     },
     /// The holder of a configured API token.
     ApiToken,
+    /// The holder of an API token that may do nothing but register nodes of these services.
+    Registrar(Arc<Scope>),
+}
+
+/// The services that a token is for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    /// Names, and beginnings of names with a `*` after them.
+    services: Vec<String>,
+}
+
+impl Scope {
+    fn covers(&self, service: &str) -> bool {
+        self.services.iter().any(|covered| match covered.strip_suffix('*') {
+            Some(beginning) => service.starts_with(beginning),
+            None => service == covered,
+        })
+    }
 }
 
 impl Principal {
@@ -50,6 +69,20 @@ impl Principal {
         match self {
             Self::User { name, .. } => name,
             Self::ApiToken => "an API token",
+            Self::Registrar(_) => "an API token for registrations",
+        }
+    }
+
+    /// Whether it may use all of the API, and not only register nodes.
+    pub(super) fn is_full(&self) -> bool {
+        !matches!(self, Self::Registrar(_))
+    }
+
+    /// Whether it may register nodes of a service.
+    pub(super) fn may_register(&self, service: &str) -> bool {
+        match self {
+            Self::Registrar(scope) => scope.covers(service),
+            Self::User { .. } | Self::ApiToken => true,
         }
     }
 }
@@ -76,6 +109,22 @@ pub(super) enum LoginFailed {
     Unavailable,
 }
 
+struct ApiToken {
+    digest: [u8; 32],
+    principal: Principal,
+}
+
+impl ApiToken {
+    fn of(token: &str, config: &TokenConfig) -> Self {
+        let principal = match &config.may {
+            None => Principal::ApiToken,
+            // Registering is all there is to be allowed.
+            Some(_) => Principal::Registrar(Arc::new(Scope { services: config.services.clone() })),
+        };
+        Self { digest: Sha256::digest(token).into(), principal }
+    }
+}
+
 /// Checks credentials.
 pub(super) struct Auth {
     store: SharedStore,
@@ -83,7 +132,7 @@ pub(super) struct Auth {
     accounts: BTreeMap<String, AccountConfig>,
     secret: Option<Vec<u8>>,
     lifetime: Duration,
-    api_tokens: Vec<[u8; 32]>,
+    api_tokens: Vec<ApiToken>,
     known: Known,
     verifier: Verifier,
     lockout: Lockout,
@@ -99,7 +148,12 @@ impl Auth {
             accounts: config.account.clone(),
             secret: config.jwt_secret.clone().map(String::into_bytes).filter(|secret| !secret.is_empty()),
             lifetime: config.token_lifetime,
-            api_tokens: config.tokens.keys().filter(|t| !t.is_empty()).map(|t| Sha256::digest(t).into()).collect(),
+            api_tokens: config
+                .tokens
+                .iter()
+                .filter(|(token, _)| !token.is_empty())
+                .map(|(token, config)| ApiToken::of(token, config))
+                .collect(),
             verifier: Verifier::new(),
             lockout: Lockout::default(),
         }
@@ -107,8 +161,8 @@ impl Auth {
 
     /// Checks the credentials of a call: `X-Api-Token`, and if that is none of ours, `X-Token`.
     pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Denied> {
-        if headers.get("x-api-token").is_some_and(|token| self.is_api_token(token.as_bytes())) {
-            return Ok(Principal::ApiToken);
+        if let Some(principal) = headers.get("x-api-token").and_then(|token| self.api_token(token.as_bytes())) {
+            return Ok(principal);
         }
         let token = headers.get("x-token").ok_or(Denied::NoToken)?;
         let token = token.to_str().map_err(|_| Denied::BadToken)?;
@@ -165,9 +219,14 @@ impl Auth {
     }
 
     /// Compares with every token, and by digests, so that the time says nothing.
-    fn is_api_token(&self, token: &[u8]) -> bool {
+    fn api_token(&self, token: &[u8]) -> Option<Principal> {
         let digest: [u8; 32] = Sha256::digest(token).into();
-        let none = Choice::from(0);
-        self.api_tokens.iter().fold(none, |found, known| found | known.ct_eq(&digest)).into()
+        let mut found = None;
+        for known in &self.api_tokens {
+            if known.digest.ct_eq(&digest).into() {
+                found = Some(&known.principal);
+            }
+        }
+        found.cloned()
     }
 }

@@ -44,7 +44,7 @@ pub(super) fn user_info(principal: &Principal) -> Response {
             answer::json(&info)
         }
         // A token has no user; the first gateway said nothing at all.
-        Principal::ApiToken => answer::text(StatusCode::OK, ""),
+        Principal::ApiToken | Principal::Registrar(_) => answer::text(StatusCode::OK, ""),
     }
 }
 

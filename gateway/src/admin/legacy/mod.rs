@@ -84,6 +84,9 @@ pub(super) async fn handle(State(admin): State<Arc<Admin>>, request: Request) ->
         };
     }
     let principal = match admin.auth.authenticate(&parts.headers).await {
+        Ok(principal) if !principal.is_full() => {
+            return answer::text(StatusCode::FORBIDDEN, "this token may only register nodes");
+        }
         Ok(principal) => principal,
         Err(denied) => return refused(denied),
     };

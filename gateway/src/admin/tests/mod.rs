@@ -12,7 +12,7 @@ use tower::ServiceExt as _;
 
 use super::peer::Connection;
 use super::{Admin, AdminDeps, PeerSource, PluginInfo};
-use crate::config::{AccountConfig, AdminConfig, TokenConfig};
+use crate::config::{AccountConfig, AdminConfig, Right, TokenConfig};
 use crate::resource::{Invalid, Node, NodeOverlay, Route};
 
 mod auth;
@@ -21,12 +21,15 @@ mod front;
 mod golden;
 mod limits;
 mod nodes;
+mod registrations;
 mod store;
 
 use store::MemoryStore;
 
 const P: &str = "/my/cloud/";
 const API_TOKEN: &str = "canary-api-token-0123456789";
+/// A token that may register nodes of `demo1` and `team-*`.
+const REGISTRAR: &str = "canary-registrar-0123456789";
 const SECRET: &str = "canary-jwt-secret-0123456789";
 const PASSWORD: &str = "canary-password";
 const LOCAL: &str = "127.0.0.1";
@@ -65,10 +68,19 @@ impl Answer {
 fn config() -> AdminConfig {
     let info = json!({"roles": ["admin"], "introduction": "i", "avatar": "a", "name": "Admin"});
     let account = AccountConfig { password: PASSWORD.into(), info: info.as_object().unwrap().clone() };
+    let registrar = TokenConfig {
+        desc: "ci".into(),
+        may: Some(vec![Right::Register]),
+        services: vec!["demo1".into(), "team-*".into()],
+    };
     AdminConfig {
         jwt_secret: Some(SECRET.into()),
         account: [("admin".to_owned(), account)].into(),
-        tokens: [(API_TOKEN.to_owned(), TokenConfig { desc: "tests".into() })].into(),
+        tokens: [
+            (API_TOKEN.to_owned(), TokenConfig { desc: "tests".into(), ..TokenConfig::default() }),
+            (REGISTRAR.to_owned(), registrar),
+        ]
+        .into(),
         cors_origins: vec!["https://panel.example.com".into()],
         ..AdminConfig::default()
     }

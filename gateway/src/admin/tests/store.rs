@@ -23,6 +23,7 @@ pub(super) struct Content {
     keys: BTreeMap<String, Kv>,
     watchers: Vec<(Vec<String>, mpsc::UnboundedSender<WatchItem>)>,
     leases: Vec<(LeaseId, Duration)>,
+    granted: LeaseId,
 }
 
 impl Content {
@@ -167,19 +168,27 @@ impl Store for MemoryStore {
 
     async fn grant_lease(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         let mut content = self.reached()?;
-        let id = 100 + LeaseId::try_from(content.leases.len()).unwrap();
+        content.granted += 1;
+        let id = 99 + content.granted;
         content.leases.push((id, ttl));
         Ok(id)
     }
 
     async fn renew_lease(&self, lease: LeaseId) -> Result<Duration, StoreError> {
-        Err(StoreError::LeaseNotFound(lease))
+        self.lease_left(lease).await
+    }
+
+    async fn lease_left(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        let content = self.reached()?;
+        let found = content.leases.iter().find(|(id, _)| *id == lease);
+        found.map(|(_, ttl)| *ttl).ok_or(StoreError::LeaseNotFound(lease))
     }
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
         let mut content = self.reached()?;
         let keys: Vec<String> =
             content.keys.values().filter(|kv| kv.lease == Some(lease)).map(|kv| kv.key.clone()).collect();
+        content.leases.retain(|(id, _)| *id != lease);
         content.write(keys.into_iter().map(Op::Delete).collect());
         Ok(())
     }

@@ -85,6 +85,9 @@ impl Store for Script {
     async fn renew_lease(&self, _: LeaseId) -> Result<Duration, StoreError> {
         unreachable!("control never writes")
     }
+    async fn lease_left(&self, _: LeaseId) -> Result<Duration, StoreError> {
+        unreachable!("control never writes")
+    }
     async fn revoke_lease(&self, _: LeaseId) -> Result<(), StoreError> {
         unreachable!("control never writes")
     }

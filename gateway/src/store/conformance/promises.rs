@@ -296,6 +296,7 @@ pub(super) async fn an_unknown_lease_is_refused(store: SharedStore) {
     let mixed = store.txn(vec![], vec![put("a", known), put("b", unknown)]).await;
     assert_eq!(mixed, Err(StoreError::LeaseNotFound(unknown)));
     assert_eq!(store.renew_lease(unknown).await, Err(StoreError::LeaseNotFound(unknown)));
+    assert_eq!(store.lease_left(unknown).await, Err(StoreError::LeaseNotFound(unknown)));
     assert_eq!(store.revoke_lease(unknown).await, Ok(()));
     assert_eq!(revision(&store).await, before);
     assert_eq!(keys(&store, "").await, [""; 0]);
@@ -325,6 +326,8 @@ pub(super) async fn a_renewed_lease_lives_on(store: SharedStore) {
         tokio::time::sleep(Duration::from_millis(500)).await;
         let left = store.renew_lease(lease).await.unwrap();
         assert!(left > Duration::ZERO && left <= ttl, "{left:?}");
+        let left = store.lease_left(lease).await.unwrap();
+        assert!(left <= ttl, "{left:?}");
     }
     assert_eq!(get(&store, "k").await.unwrap().lease, Some(lease));
     eventually("the lease expires", || async { get(&store, "k").await.is_none() }).await;

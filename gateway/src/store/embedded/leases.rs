@@ -49,6 +49,10 @@ impl LeaseClock {
         Some(entry.ttl)
     }
 
+    pub(super) fn left(&self, lease: LeaseId) -> Option<Duration> {
+        Some(self.lock().leases.get(&lease)?.deadline.saturating_duration_since(Instant::now()))
+    }
+
     /// Removes the lease if it is still due, and returns its time to live.
     pub(super) fn take_due(&self, lease: LeaseId) -> Option<Duration> {
         let mut state = self.lock();

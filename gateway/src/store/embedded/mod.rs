@@ -136,6 +136,10 @@ impl Store for EmbeddedStore {
         self.inner.clock.renew(lease).ok_or(StoreError::LeaseNotFound(lease))
     }
 
+    async fn lease_left(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        self.inner.clock.left(lease).ok_or(StoreError::LeaseNotFound(lease))
+    }
+
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
         self.run(move |inner| inner.revoke_lease(lease)).await
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use etcd_client::{GetOptions, Txn, TxnOp, TxnOpResponse, TxnResponse};
+use etcd_client::{GetOptions, LeaseTimeToLiveResponse, Txn, TxnOp, TxnOpResponse, TxnResponse};
 use futures::stream::BoxStream;
 
 use super::{Guard, Health, Kv, Lease, LeaseId, Listing, Op, Revision, Store, StoreError, WatchItem};
@@ -126,6 +126,12 @@ impl EtcdStore {
         Ok(keys.iter().zip(found).filter(|(_, found)| !found).map(|(key, _)| key.clone()).collect())
     }
 
+    async fn ask_lease(&self, lease: LeaseId) -> Result<connect::Answer<LeaseTimeToLiveResponse>, Failure> {
+        self.endpoints
+            .call(Retry::Always, |client| async move { client.lease_client().time_to_live(lease, None).await })
+            .await
+    }
+
     /// etcd does not say which of the leases it misses.
     async fn missing_lease(&self, ops: &[Op]) -> StoreError {
         let leases: BTreeSet<LeaseId> = ops
@@ -138,10 +144,7 @@ impl EtcdStore {
         let mut missing = leases.first().copied().unwrap_or_default();
         if leases.len() > 1 {
             for lease in leases {
-                let left = self
-                    .endpoints
-                    .call(Retry::Always, |client| async move { client.lease_client().time_to_live(lease, None).await })
-                    .await;
+                let left = self.ask_lease(lease).await;
                 if left.is_ok_and(|left| left.value.ttl() < 0) {
                     missing = lease;
                     break;
@@ -200,6 +203,12 @@ impl Store for EtcdStore {
             Ok(None) => Err(StoreError::Unavailable("etcd ended the renewal".into())),
             Err(e) => Err(e.into()),
         }
+    }
+
+    async fn lease_left(&self, lease: LeaseId) -> Result<Duration, StoreError> {
+        let left = self.ask_lease(lease).await?.value.ttl();
+        // etcd says -1 of a lease that it does not know.
+        u64::try_from(left).map(Duration::from_secs).map_err(|_| StoreError::LeaseNotFound(lease))
     }
 
     async fn revoke_lease(&self, lease: LeaseId) -> Result<(), StoreError> {
