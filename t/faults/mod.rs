@@ -12,7 +12,11 @@ use std::time::Duration;
 use crate::support::load::{Load, Outcome};
 use crate::support::{Gateway, Request};
 
+mod changes;
+mod clients;
+mod disk;
 mod etcd;
+mod kills;
 mod upstreams;
 
 /// How long and how much.
@@ -28,6 +32,10 @@ impl Scale {
     /// At length; a factor below 1 shortens it.
     pub fn soak(factor: f64) -> Self {
         Self { soak: Some(factor) }
+    }
+
+    fn is_soak(self) -> bool {
+        self.soak.is_some()
     }
 
     /// Requests a second.
@@ -133,6 +141,15 @@ faults! {
     "node answering garbage" a_node_that_answers_garbage_loses_no_request upstreams::babbling_among_good;
     "node closing mid-body" a_response_that_is_cut_never_looks_whole upstreams::closing_mid_body;
     "node dripping" a_slow_node_slows_nobody_else upstreams::slow;
+    "disk full: store and log" a_full_disk_loses_no_request_and_no_acknowledged_write disk::of_store_and_log;
+    "disk full: snapshot" a_full_disk_leaves_the_copy_before_whole disk::of_snapshot;
+    "1,000 changes a second" a_storm_of_changes_loses_no_request changes::storm;
+    "invalid config in etcd" invalid_objects_hurt_nobody_else changes::invalid;
+    "kill -9 during writes, embedded" no_acknowledged_write_to_the_embedded_store_is_lost kills::on_embedded;
+    "kill -9 during writes, etcd" no_acknowledged_write_to_etcd_is_lost kills::on_etcd;
+    "slowloris" clients_that_never_end_their_headers_are_cut clients::slowloris;
+    "idle connections" idle_connections_are_kept_and_cheap clients::idle;
+    "steady load" a_steady_load_makes_nothing_grow clients::steady;
 }
 
 /// GETs of a path, at the scale's rate.

@@ -67,6 +67,10 @@ impl Etcd {
         response.header().unwrap().revision()
     }
 
+    pub async fn put_bytes(&self, key: &str, value: Vec<u8>) {
+        self.client().await.put(format!("{PREFIX}{key}"), value, None).await.unwrap();
+    }
+
     /// Writes an object that ends with a lease; returns the lease.
     pub async fn put_leased(&self, key: &str, value: &Value, ttl: i64) -> i64 {
         let mut client = self.client().await;

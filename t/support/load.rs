@@ -31,7 +31,7 @@ pub struct Outcome {
     /// another connection, and so did we; the request is also counted by how that ended.
     pub stale: usize,
     /// How long each request took, from when it was due.
-    waits: Vec<Duration>,
+    pub waits: Vec<Duration>,
 }
 
 impl Outcome {

@@ -17,6 +17,7 @@ pub mod nginx;
 pub mod process;
 pub mod python;
 pub mod tcp_proxy;
+pub mod tmpfs;
 pub mod upstream;
 
 pub use etcd::Etcd;
