@@ -42,6 +42,8 @@ pub struct Gateway {
     pub status: SocketAddr,
     binary: PathBuf,
     arguments: Vec<String>,
+    /// Most open files, when that is limited.
+    files: Option<u32>,
     process: Option<Process>,
     dir: TempDir,
     services: AtomicUsize,
@@ -102,6 +104,7 @@ impl Gateway {
             status,
             binary: binary(),
             arguments: Vec::new(),
+            files: None,
             process: None,
             dir,
             services: AtomicUsize::new(0),
@@ -120,6 +123,12 @@ impl Gateway {
         self
     }
 
+    /// Lets it have so many open files.
+    pub fn with_files(mut self, files: u32) -> Self {
+        self.files = Some(files);
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn boot(&mut self) {
         self.spawn();
@@ -128,7 +137,14 @@ impl Gateway {
 
     /// Starts it.
     pub fn spawn(&mut self) {
-        let mut command = Command::new(&self.binary);
+        let mut command = match self.files {
+            None => Command::new(&self.binary),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {files} && exec \"$0\" \"$@\"")).arg(&self.binary);
+                shell
+            }
+        };
         command.arg("run").arg("-c").arg(self.config()).args(&self.arguments).current_dir(self.dir.path());
         self.process = Some(Process::spawn("gateway", self.dir.path(), &mut command));
     }
@@ -184,6 +200,10 @@ impl Gateway {
     #[track_caller]
     pub fn process(&mut self) -> &mut Process {
         self.process.as_mut().expect("the gateway runs")
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.process.as_ref().unwrap().pid()
     }
 
     pub fn rss_kib(&self) -> u64 {

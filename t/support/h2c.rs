@@ -34,7 +34,11 @@ impl Response {
 
 /// Opens a connection.
 pub async fn connect(to: SocketAddr) -> SendRequest<Bytes> {
-    let stream = TcpStream::connect(to).await.unwrap();
+    over(TcpStream::connect(to).await.unwrap()).await
+}
+
+/// Speaks HTTP/2 on a connection.
+pub async fn over(stream: TcpStream) -> SendRequest<Bytes> {
     let (client, connection) = h2::client::handshake(stream).await.unwrap();
     tokio::spawn(connection);
     client
@@ -42,8 +46,12 @@ pub async fn connect(to: SocketAddr) -> SendRequest<Bytes> {
 
 /// A request without a body.
 pub async fn get(to: SocketAddr, host: &str, path: &str) -> Response {
+    get_on(connect(to).await, host, path).await
+}
+
+/// A request without a body on a connection that is open.
+pub async fn get_on(client: SendRequest<Bytes>, host: &str, path: &str) -> Response {
     let request = Request::get(format!("http://{host}{path}")).body(()).unwrap();
-    let client = connect(to).await;
     let (response, _) = client.ready().await.unwrap().send_request(request, true).unwrap();
     read(response).await
 }

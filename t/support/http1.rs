@@ -170,6 +170,13 @@ impl Client {
         Ok(Self::over(stream))
     }
 
+    /// From another address of this machine, such as 127.0.0.2.
+    pub async fn connect_from(from: std::net::IpAddr, to: SocketAddr) -> Self {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind(SocketAddr::new(from, 0)).unwrap();
+        Self::over(socket.connect(to).await.unwrap_or_else(|e| panic!("cannot connect to {to} from {from}: {e}")))
+    }
+
     pub fn over(stream: TcpStream) -> Self {
         Self { stream, buffer: BytesMut::new(), received: 0 }
     }

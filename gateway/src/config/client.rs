@@ -49,6 +49,15 @@ pub struct ClientConfig {
     pub h2_max_streams: u32,
     /// Largest request body; 0 = no limit. A route may set its own.
     pub max_body_size: ByteSize,
+    /// Most connections on each listening address; 0 = no limit but that of all: three quarters of the open files
+    /// the process may have.
+    pub max_connections: usize,
+    /// Most connections of one client address (IPv6: /64 network); 0 = no limit. Trusted proxies have none.
+    pub max_connections_per_ip: u32,
+    /// Most requests on an HTTP/1.1 connection, which is then closed; 0 = no limit.
+    pub max_requests_per_connection: u32,
+    /// Who tells the client's address by a PROXY header.
+    pub proxy_protocol: ProxyProtocolConfig,
     /// Peers whose X-Forwarded-* is believed, as addresses or CIDRs.
     pub trusted_proxies: Vec<IpNet>,
     /// The `Server` header on every response.
@@ -66,9 +75,43 @@ impl Default for ClientConfig {
             h2_idle_timeout: Duration::from_secs(120),
             h2_max_streams: 100,
             max_body_size: ByteSize::mib(100),
+            max_connections: 0,
+            max_connections_per_ip: 0,
+            max_requests_per_connection: 0,
+            proxy_protocol: ProxyProtocolConfig::default(),
             trusted_proxies: Vec::new(),
             server_header: "Ws-Cloud-Gateway".into(),
         }
+    }
+}
+
+/// Who tells the client's address by a PROXY header (version 1 or 2), as load balancers do that pass on TCP.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(deny_unknown_fields, default)]
+pub struct ProxyProtocolConfig {
+    /// Peers whose connections begin with such a header: all of them, and nobody else's. Addresses or CIDRs.
+    pub from: Vec<IpNet>,
+    /// The ports of `listeners` where they do; empty = all.
+    pub ports: Vec<u16>,
+}
+
+/// What is refused under load, before anything breaks.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct OverloadConfig {
+    /// Most requests in flight; more are answered with 503. 0 = no limit.
+    pub max_in_flight: usize,
+    /// Most memory the process may use. From 92% connections are closed after their response, from 95% new requests
+    /// are answered with 503 and new connections are closed. `null` = the limit of its cgroup, if it has one.
+    pub max_memory: Option<ByteSize>,
+    /// What the Retry-After of such an answer says; whole seconds.
+    #[serde(with = "humantime_serde")]
+    pub retry_after: Duration,
+}
+
+impl Default for OverloadConfig {
+    fn default() -> Self {
+        Self { max_in_flight: 0, max_memory: None, retry_after: Duration::from_secs(1) }
     }
 }
 

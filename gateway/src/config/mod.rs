@@ -19,7 +19,7 @@ mod upstream;
 mod validate;
 
 pub use admin::{AccountConfig, AdminConfig, Right, StatusConfig, TokenConfig};
-pub use client::{ClientConfig, EscapedSlashes, Listeners, RoutingConfig};
+pub use client::{ClientConfig, EscapedSlashes, Listeners, OverloadConfig, ProxyProtocolConfig, RoutingConfig};
 pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
 pub use server::{ShutdownConfig, UpgradeConfig};
@@ -38,6 +38,8 @@ pub struct Config {
     pub listeners: Listeners,
     /// Limits and timeouts towards clients.
     pub client: ClientConfig,
+    /// What is refused under load.
+    pub overload: OverloadConfig,
     /// Timeouts, retries and connections towards upstream nodes.
     pub upstream: UpstreamConfig,
     /// Active health checks; `null` turns them off.
@@ -70,6 +72,7 @@ impl Default for Config {
             snapshot: SnapshotConfig::default(),
             listeners: Listeners::default(),
             client: ClientConfig::default(),
+            overload: OverloadConfig::default(),
             upstream: UpstreamConfig::default(),
             healthcheck: Some(HealthcheckConfig::default()),
             routing: RoutingConfig::default(),

@@ -17,6 +17,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     listeners(config)?;
     limits(config)?;
     tokens(config)?;
+    edge(config)?;
     known_secrets(config)
 }
 
@@ -149,6 +150,27 @@ fn tokens(config: &Config) -> Result<(), Problem> {
                 "the service \"{name}\" must be a name, or the beginning of names with one * after it"
             ));
         }
+    }
+    Ok(())
+}
+
+fn edge(config: &Config) -> Result<(), Problem> {
+    let ports = || config.listeners.http.iter().chain(&config.listeners.h2c).map(SocketAddr::port);
+    if let Some(port) = config.client.proxy_protocol.ports.iter().find(|port| !ports().any(|p| p == **port)) {
+        return Err(problem("client.proxy_protocol.ports", format!("{port} is no port of `listeners`")));
+    }
+    if config.client.proxy_protocol.from.is_empty() && !config.client.proxy_protocol.ports.is_empty() {
+        return Err(problem(
+            "client.proxy_protocol.from",
+            "name the peers that send PROXY headers, such as 10.0.0.0/8",
+        ));
+    }
+    let overload = &config.overload;
+    if overload.max_memory.is_some_and(|size| size.0 < 32 << 20) {
+        return Err(problem("overload.max_memory", "must be at least 32 MiB, or null"));
+    }
+    if overload.retry_after.subsec_nanos() != 0 || overload.retry_after == Duration::ZERO {
+        return Err(problem("overload.retry_after", "must be whole seconds, such as 1s"));
     }
     Ok(())
 }

@@ -49,7 +49,7 @@ impl Proxy {
         let connection = Arc::clone(Connection::of(session).ok_or(answer::INTERNAL)?);
         connection.header_complete();
         let peer = connection.peer.ip();
-        ctx.connection = Some(connection);
+        ctx.connection = Some(Arc::clone(&connection));
 
         let request = session.req_header();
         let authority = request.uri.authority().map(|a| a.as_str());
@@ -63,8 +63,12 @@ impl Proxy {
         let path = normalise(raw_path(request.raw_path()), &self.options.rules).map_err(|e| malformed(&e))?;
         if self.is_internal(&path) {
             ctx.client_ip = Some(self.client_ip(peer, request));
-            return self.admit_internal(ctx, peer);
+            return self.admit_internal(ctx, &connection);
         }
+        ctx.share = self.overload.begin().map_err(|reason| {
+            self.metrics.edge.shed(reason);
+            answer::OVERLOADED
+        })?;
         let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(authority).unwrap_or_default();
         let snapshot = self.snapshot.load();
         let query = request.uri.query();
@@ -141,10 +145,11 @@ impl Proxy {
                 .any(|tree| path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
     }
 
-    fn admit_internal(&self, ctx: &mut Context, peer: IpAddr) -> Result<(), Refusal> {
+    fn admit_internal(&self, ctx: &mut Context, connection: &Connection) -> Result<(), Refusal> {
         let internal = self.options.internal.as_ref().ok_or(answer::NO_ROUTE)?;
         // A trusted proxy vouches for its client; it does not lend it its own rights.
-        if !internal.allow.contains(peer) || !ctx.client_ip.is_some_and(|client| internal.allow.contains(client)) {
+        let allowed = |ip| internal.allow.contains(ip);
+        if !connection.all_pass(allowed) || !ctx.client_ip.is_some_and(allowed) {
             return Err(answer::FORBIDDEN);
         }
         ctx.kind = Kind::Internal;

@@ -35,6 +35,7 @@ impl Refusal {
 
 pub(super) const NO_ROUTE: Refusal = Refusal::new(404, "no route\n");
 pub(super) const BROKEN_ROUTE: Refusal = Refusal::new(503, "the route is not available\n");
+pub(super) const OVERLOADED: Refusal = Refusal::new(503, "too many requests; try again later\n");
 pub(super) const NO_NODE: Refusal = Refusal::new(502, "no node of the service is available\n");
 pub(super) const BODY_TOO_LARGE: Refusal = Refusal::closing(413, "the request body is too large\n");
 pub(super) const NO_CONNECT: Refusal = Refusal::closing(405, "CONNECT is not supported\n");
@@ -108,7 +109,11 @@ impl Proxy {
             session.set_keepalive(None);
         }
         let status = StatusCode::from_u16(refusal.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-        self.answer(session, ctx, Response::text(status, refusal.text)).await
+        let mut response = Response::text(status, refusal.text);
+        if refusal == OVERLOADED {
+            response.headers.insert(header::RETRY_AFTER, self.overload.retry_after.clone());
+        }
+        self.answer(session, ctx, response).await
     }
 
     /// Sends a whole response. A gRPC client gets it as trailers.

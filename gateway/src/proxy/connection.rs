@@ -5,7 +5,7 @@
 //! the gateway's own answer in place of Pingora's.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,8 +28,10 @@ use tokio::time::Sleep;
 /// What is known of a client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    /// The peer of the socket.
+    /// The client as far as TCP tells: the peer of the socket or, of a PROXY header, its source.
     pub(super) peer: SocketAddr,
+    /// The peer of the socket, when that is not `peer`, and what is known of whom it stands for.
+    relay: Option<Relay>,
     /// The peer's address as a header value.
     pub(super) peer_value: HeaderValue,
     /// Even: a request header is awaited or read. Odd: it is complete. Grows with every request of
@@ -37,11 +39,33 @@ pub(super) struct Connection {
     turn: AtomicU32,
 }
 
+/// A load balancer between client and gateway that told of its client by a PROXY header.
+#[derive(Debug, Clone, Copy)]
+struct Relay {
+    socket: SocketAddr,
+    knows_client: bool,
+}
+
 impl Connection {
     pub(super) fn new(peer: SocketAddr) -> Self {
+        Self::with(peer, None)
+    }
+
+    /// A connection that a load balancer opened for a client, whose address it may not know.
+    pub(super) fn relayed(socket: SocketAddr, client: Option<SocketAddr>) -> Self {
+        Self::with(client.unwrap_or(socket), Some(Relay { socket, knows_client: client.is_some() }))
+    }
+
+    /// Whether all who are known to stand on this connection pass. Nobody passes for a client that is not known.
+    pub(super) fn all_pass(&self, pass: impl Fn(IpAddr) -> bool) -> bool {
+        pass(self.peer.ip()) && self.relay.is_none_or(|relay| relay.knows_client && pass(relay.socket.ip()))
+    }
+
+    fn with(peer: SocketAddr, relay: Option<Relay>) -> Self {
         let text = peer.ip().to_canonical().to_string();
         Self {
             peer,
+            relay,
             peer_value: HeaderValue::try_from(text).expect("an ip address is a valid header value"),
             turn: AtomicU32::new(0),
         }

@@ -8,6 +8,7 @@ use http::HeaderValue;
 use ws_cloud_plugin_sdk::{RequestState, Response, UpstreamChoice};
 
 use super::connection::Connection;
+use super::overload::Share;
 use crate::pipeline::BodyBuffers;
 use crate::snapshot::CompiledRoute;
 use crate::telemetry::RequestGuard;
@@ -39,6 +40,8 @@ pub struct Context {
     pub(super) started: Instant,
     /// Counts the request as in flight while it lives.
     _in_flight: RequestGuard,
+    /// Its share of what may be in flight, when that is limited.
+    pub(super) share: Option<Share>,
     pub(super) kind: Kind,
     pub(super) connection: Option<Arc<Connection>>,
     /// Loaded once: the request sees one configuration from start to end.
@@ -77,6 +80,7 @@ impl Context {
         Self {
             started: Instant::now(),
             _in_flight: in_flight,
+            share: None,
             kind: Kind::Http,
             connection: None,
             route: None,

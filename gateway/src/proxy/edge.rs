@@ -15,7 +15,11 @@ use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::Proxy;
+use super::arrival::{Arrivals, ConnectionOptions, ProxyHeaders};
 use super::connection::{Connection, Guarded, HeaderLimits};
+use super::limits::ConnectionLimits;
+use super::overload::Overload;
+use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::Metrics;
 
 /// Small DATA frames that may be waiting on a connection, in bytes of overhead. The default of the
@@ -43,6 +47,16 @@ pub struct EdgeOptions {
     pub h2_max_streams: u32,
     /// The ports on which HTTP/2 by prior knowledge is spoken.
     pub h2c_ports: HashSet<u16>,
+    /// All ports there are.
+    pub ports: HashSet<u16>,
+    /// How many connections there may be.
+    pub connections: ConnectionOptions,
+    /// Most requests on an HTTP/1.1 connection; 0 = no limit.
+    pub max_requests_per_connection: u32,
+    /// Which connections begin with a PROXY header.
+    pub proxy_headers: ProxyHeaders,
+    /// Whose connections are not counted by address.
+    pub trusted_proxies: TrustedProxies,
     /// The `Server` header.
     pub server_header: String,
 }
@@ -50,6 +64,7 @@ pub struct EdgeOptions {
 /// The application behind the data plane's listeners.
 pub struct Edge {
     proxy: Arc<HttpProxy<Proxy>>,
+    arrivals: Arrivals,
     limits: Arc<HeaderLimits>,
     options: EdgeOptions,
     metrics: Arc<Metrics>,
@@ -57,7 +72,12 @@ pub struct Edge {
 
 impl Edge {
     /// An edge in front of this proxy.
-    pub fn new(mut proxy: HttpProxy<Proxy>, options: EdgeOptions, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        mut proxy: HttpProxy<Proxy>,
+        options: EdgeOptions,
+        overload: Arc<Overload>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let mut server = HttpServerOptions::default();
         // Only connections found to speak HTTP/2 are handed to Pingora's own loop.
         server.h2c = true;
@@ -75,7 +95,16 @@ impl Edge {
         proxy.h2_options = Some(h2);
 
         let limits = HeaderLimits::new(options.header_timeout, options.max_header_size, &options.server_header);
-        Self { proxy: Arc::new(proxy), limits: Arc::new(limits), options, metrics }
+        let ConnectionOptions { max_total, max_per_listener, max_per_ip } = options.connections;
+        let arrivals = Arrivals {
+            limits: ConnectionLimits::new(max_total, max_per_listener, max_per_ip, options.ports.iter().copied()),
+            proxy_headers: options.proxy_headers.clone(),
+            trusted_proxies: options.trusted_proxies.clone(),
+            header_timeout: options.header_timeout,
+            overload,
+            metrics: Arc::clone(&metrics),
+        };
+        Self { proxy: Arc::new(proxy), arrivals, limits: Arc::new(limits), options, metrics }
     }
 
     fn session(&self, stream: Stream) -> ServerSession {
@@ -92,6 +121,8 @@ impl Edge {
         // Pingora reads 0 as forever; never that (trap T18).
         let keepalive = self.options.keepalive_timeout.as_secs();
         session.set_keepalive((keepalive > 0 && !*shutdown.borrow()).then_some(keepalive));
+        // Pingora counts what may follow; with 0 it reads "no more".
+        session.set_keepalive_reuses_remaining(self.options.max_requests_per_connection.checked_sub(1));
         let mut result = self.proxy.process_new_http(session, shutdown).await;
         while let Some((stream, settings)) = result.map(|reused| reused.consume()) {
             connection.next_request();
@@ -108,18 +139,16 @@ impl Edge {
 /// are told with their next response.
 #[async_trait]
 impl ServerApp for Edge {
-    async fn process_new(self: &Arc<Self>, stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
+    async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _counted = self.metrics.begin_connection();
-        let digest = stream.get_socket_digest()?;
-        let peer = *digest.peer_addr()?.as_inet()?;
-        let local_port = digest.local_addr()?.as_inet()?.port();
-        let connection = Arc::new(Connection::new(peer));
-        let mut stream = Guarded::new(stream, Arc::clone(&connection), Arc::clone(&self.limits)).ok()?;
-        if self.options.h2c_ports.contains(&local_port) && stream.begins_http2().await.ok()? {
+        let arrival = self.arrivals.admit(&mut stream).await?;
+        let connection = &arrival.connection;
+        let mut stream = Guarded::new(stream, Arc::clone(connection), Arc::clone(&self.limits)).ok()?;
+        if self.options.h2c_ports.contains(&arrival.port) && stream.begins_http2().await.ok()? {
             connection.header_complete();
             ServerApp::process_new(&self.proxy, Box::new(stream), shutdown).await;
         } else {
-            self.http1(stream, &connection, shutdown).await;
+            self.http1(stream, connection, shutdown).await;
         }
         None
     }

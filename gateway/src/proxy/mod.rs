@@ -21,18 +21,24 @@ use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
 
 mod admit;
 mod answer;
+mod arrival;
 mod body;
 mod connection;
 mod context;
 mod edge;
 mod head;
+mod limits;
 mod node;
+mod overload;
+mod proxy_protocol;
 mod record;
 mod retry;
 mod upstream_request;
 
+pub use arrival::{ConnectionOptions, ProxyHeaders};
 pub use context::Context;
 pub use edge::{Edge, EdgeOptions};
+pub use overload::Overload;
 
 /// What the proxy needs to know of the configuration file.
 #[derive(Debug)]
@@ -67,6 +73,7 @@ pub struct Proxy {
     metrics: Arc<Metrics>,
     access: Arc<AccessLog>,
     draining: Arc<AtomicBool>,
+    overload: Arc<Overload>,
     /// Numbers connections to nodes that no other request may use.
     own_keys: AtomicU64,
     /// Counters of requests without a route.
@@ -82,9 +89,10 @@ impl Proxy {
         metrics: Arc<Metrics>,
         access: Arc<AccessLog>,
         draining: Arc<AtomicBool>,
+        overload: Arc<Overload>,
     ) -> Self {
         let unrouted = metrics.route("none", "");
-        Self { options, snapshot, metrics, access, draining, own_keys: AtomicU64::new(1), unrouted }
+        Self { options, snapshot, metrics, access, draining, overload, own_keys: AtomicU64::new(1), unrouted }
     }
 
     /// Counts and logs a plugin's panic, and makes the error that ends the request with 500.
@@ -107,7 +115,7 @@ impl ProxyHttp for Proxy {
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining.load(Ordering::Relaxed) || self.overload.closes_connections() {
             session.set_keepalive(None);
         }
         if session.is_http2() {

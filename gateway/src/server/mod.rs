@@ -24,7 +24,7 @@ use crate::config::Config;
 use crate::control::{Control, ControlOptions, ControlStatus};
 use crate::demo;
 use crate::pipeline::Registry;
-use crate::proxy::{Edge, Internal, Proxy};
+use crate::proxy::{Edge, Internal, Overload, Proxy};
 use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
 use crate::store::SharedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
@@ -36,7 +36,9 @@ use sockets::Sockets;
 
 mod admin;
 mod demo_hint;
+mod files;
 mod listening;
+mod memory;
 mod options;
 mod plugin_env;
 mod reload;
@@ -75,6 +77,7 @@ struct Parts {
     store: SharedStore,
     status: Arc<ControlStatus>,
     draining: Arc<AtomicBool>,
+    overload: Arc<Overload>,
     /// Whether the data plane accepts connections.
     listening: AtomicBool,
     sockets: Sockets,
@@ -125,6 +128,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
+        overload: Arc::new(options::overload(&config.overload)),
         listening: AtomicBool::new(false),
         sockets,
         ending,
@@ -155,6 +159,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let internal = runtime.block_on(admin::start(&parts))?;
     start_health_checks(&parts, &runtime);
     runtime.spawn(await_listening(Arc::clone(&parts), run.demo));
+    memory::watch(&parts, &runtime);
     let result = data_plane(&parts, internal);
 
     log::info!("stopping");
@@ -264,8 +269,14 @@ fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<
         Arc::clone(&parts.metrics),
         Arc::clone(&parts.access),
         Arc::clone(&parts.draining),
+        Arc::clone(&parts.overload),
     );
-    let edge = Edge::new(http_proxy(&server.configuration, proxy), options::edge(config), Arc::clone(&parts.metrics));
+    let edge = Edge::new(
+        http_proxy(&server.configuration, proxy),
+        options::edge(config, files::raise_limit()),
+        Arc::clone(&parts.overload),
+        Arc::clone(&parts.metrics),
+    );
     let mut service = Service::new("gateway".into(), edge);
     for address in config.listeners.http.iter().chain(&config.listeners.h2c) {
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);

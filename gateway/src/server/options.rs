@@ -7,9 +7,11 @@ use std::time::Duration;
 use anyhow::Context as _;
 use http::HeaderValue;
 
-use crate::config::{AccessLogConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat, StoreKind};
+use crate::config::{
+    AccessLogConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat, OverloadConfig, StoreKind,
+};
 use crate::pipeline::Registry;
-use crate::proxy::{EdgeOptions, Internal, ProxyOptions};
+use crate::proxy::{ConnectionOptions, EdgeOptions, Internal, Overload, ProxyHeaders, ProxyOptions};
 use crate::request::forwarded::TrustedProxies;
 use crate::request::path::{self, PathRules};
 use crate::snapshot::{Checker, ServiceDefaults};
@@ -121,8 +123,14 @@ pub(super) fn proxy(config: &Config, internal: Option<Internal>) -> anyhow::Resu
     })
 }
 
-pub(super) fn edge(config: &Config) -> EdgeOptions {
+pub(super) fn overload(config: &OverloadConfig) -> Overload {
+    Overload::new(config.max_in_flight, config.retry_after.as_secs())
+}
+
+/// Of `files` open files, some are kept for connections to nodes, logs and the store.
+pub(super) fn edge(config: &Config, files: usize) -> EdgeOptions {
     let client = &config.client;
+    let listeners = || config.listeners.http.iter().chain(&config.listeners.h2c);
     EdgeOptions {
         header_timeout: client.header_timeout,
         max_header_size: usize::try_from(client.max_header_size.0).unwrap_or(usize::MAX),
@@ -131,6 +139,18 @@ pub(super) fn edge(config: &Config) -> EdgeOptions {
         keepalive_timeout: client.keepalive_timeout,
         h2_idle_timeout: client.h2_idle_timeout,
         h2_max_streams: client.h2_max_streams,
+        ports: listeners().map(SocketAddr::port).collect(),
+        connections: ConnectionOptions {
+            max_total: files / 4 * 3,
+            max_per_listener: client.max_connections,
+            max_per_ip: client.max_connections_per_ip,
+        },
+        max_requests_per_connection: client.max_requests_per_connection,
+        proxy_headers: ProxyHeaders {
+            from: TrustedProxies::new(client.proxy_protocol.from.clone()),
+            ports: client.proxy_protocol.ports.iter().copied().collect(),
+        },
+        trusted_proxies: TrustedProxies::new(client.trusted_proxies.clone()),
         h2c_ports: config.listeners.h2c.iter().map(std::net::SocketAddr::port).collect(),
         server_header: client.server_header.clone(),
     }

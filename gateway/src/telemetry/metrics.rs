@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use super::edge::EdgeMetrics;
 use super::histogram::AtomicHistogram;
 use super::labels::Family;
 use super::scrape;
@@ -35,6 +36,8 @@ pub struct Metrics {
     pub(super) drops: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
     /// The configuration's state; control writes it.
     pub config: ConfigMetrics,
+    /// What was turned away.
+    pub edge: EdgeMetrics,
     requests: Stripes,
     connections: Stripes,
 }
@@ -51,6 +54,7 @@ impl Metrics {
             nodes: OnceLock::new(),
             drops: Mutex::default(),
             config: ConfigMetrics::default(),
+            edge: EdgeMetrics::default(),
             requests: Stripes::default(),
             connections: Stripes::default(),
         })

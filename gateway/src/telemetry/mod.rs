@@ -38,6 +38,7 @@
 
 mod access;
 mod clock;
+mod edge;
 pub mod error_log;
 mod escape;
 mod file;
@@ -49,6 +50,7 @@ mod sink;
 mod throttle;
 
 pub use access::{AccessLog, AccessOptions, AccessRecord, Try};
+pub use edge::{EdgeMetrics, Refused, Shed};
 pub use error_log::{ErrorLog, ErrorLogOptions};
 pub use histogram::AtomicHistogram;
 pub use metrics::{

@@ -42,7 +42,11 @@ impl Page<'_> {
     fn traffic(&mut self, metrics: &Metrics) -> fmt::Result {
         self.gauge("requests_in_flight", "Requests being answered.", metrics.in_flight())?;
         self.gauge("connections_active", "Open client connections.", metrics.connections_active())?;
-        self.counter("connections", "Client connections accepted.", metrics.connections_accepted())
+        self.counter("connections", "Client connections accepted.", metrics.connections_accepted())?;
+        let refused = metrics.edge.refused().map(|(reason, count)| ([("reason", reason)], count));
+        self.counters("connections_refused", "Client connections closed unread, by reason.", refused)?;
+        let shed = metrics.edge.shed_requests().map(|(reason, count)| ([("reason", reason)], count));
+        self.counters("requests_shed", "Requests answered with 503 under load, by reason.", shed)
     }
 
     /// Classes and routes that have seen nothing are left out: ten thousand idle routes cost nothing.
