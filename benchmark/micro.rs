@@ -16,7 +16,9 @@ use ws_cloud_gateway::sdk::{
 };
 use ws_cloud_gateway::snapshot::{Change, Checker, CompileOptions, Compiler, Publish as _, ServiceDefaults};
 use ws_cloud_gateway::telemetry::Metrics;
-use ws_cloud_gateway::upstream::{Node, PeerOptions, Peers, Tried, Upstream, UpstreamOptions};
+use ws_cloud_gateway::upstream::{
+    Balancing, HashOn, Hashing, Node, PeerOptions, Peers, Tried, Upstream, UpstreamOptions, Wish,
+};
 
 const RULES: PathRules = PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep };
 
@@ -133,7 +135,7 @@ fn nodes(c: &mut Criterion) {
         h2_max_streams: 100,
         h2_ping_interval: second,
     };
-    for count in [2_u16, 100, 10_000] {
+    let build = |count: u16, balancing: Balancing| {
         let nodes = (1..=count)
             .map(|port| {
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
@@ -141,10 +143,33 @@ fn nodes(c: &mut Criterion) {
                 Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, &options) }
             })
             .collect();
-        let upstream = Upstream::new("s".into(), nodes, UpstreamOptions::default(), Arc::default());
+        let options = UpstreamOptions { balancing, ..UpstreamOptions::default() };
+        Upstream::new("s".into(), nodes, options, Arc::default())
+    };
+    for count in [2, 100, 10_000] {
+        let upstream = build(count, Balancing::RoundRobin);
         c.bench_function(&format!("pick a node of {count}"), |b| {
-            b.iter(|| black_box(upstream.pick(&Tried::default(), |_| true)));
+            b.iter(|| black_box(upstream.pick(&Wish::new(&Tried::default()), |_| true)));
         });
+    }
+    let hash = |bounded_load| Balancing::Hash(Hashing { on: HashOn::Path, bounded_load });
+    for (name, balancing) in [
+        ("at random", Balancing::Random),
+        ("by requests in flight", Balancing::LeastRequests),
+        ("by latency", Balancing::Ewma),
+        ("by hash", hash(None)),
+        ("by hash, load bounded", hash(Some(1.25))),
+    ] {
+        for count in [2, 100, 10_000] {
+            let upstream = build(count, balancing.clone());
+            let mut key = 0_u64;
+            c.bench_function(&format!("pick a node of {count} {name}"), |b| {
+                b.iter(|| {
+                    key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                    black_box(upstream.pick(&Wish { tried: &Tried::default(), key: Some(key) }, |_| true))
+                });
+            });
+        }
     }
 }
 

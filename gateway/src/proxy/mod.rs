@@ -26,6 +26,7 @@ mod body;
 mod connection;
 mod context;
 mod edge;
+mod hash_key;
 mod head;
 mod limits;
 mod node;

@@ -8,9 +8,9 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestCtx;
 
 use super::context::{Attempt, Context, Kind};
-use super::{Proxy, answer, head};
+use super::{Proxy, answer, hash_key, head};
 use crate::pipeline::BodyBuffers;
-use crate::upstream::{InFlight, Node};
+use crate::upstream::{Balancing, InFlight, Node, Wish};
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
@@ -63,8 +63,13 @@ impl Proxy {
         let (Some(upstream), Some(route), Some(state)) = (&ctx.upstream, &ctx.route, &mut ctx.state) else {
             return Ok(None);
         };
+        let key = match &upstream.options.balancing {
+            Balancing::Hash(hashing) => hash_key::of(&hashing.on, &session.req_header().headers, state),
+            _ => None,
+        };
+        let wish = Wish { tried: &ctx.tried, key };
         if !route.pipeline.picks_nodes() {
-            return Ok(upstream.pick(&ctx.tried, |_| true));
+            return Ok(upstream.pick(&wish, |_| true));
         }
         let choice = ctx.choice.get_or_insert_default();
         choice.attempt = u32::try_from(ctx.tried.count() + 1).unwrap_or(u32::MAX);
@@ -76,6 +81,6 @@ impl Proxy {
             let node = &upstream.nodes()[*index];
             node.state.is_usable() && allowed(node) && !ctx.tried.contains(*index)
         });
-        Ok(preferred.or_else(|| upstream.pick(&ctx.tried, allowed)))
+        Ok(preferred.or_else(|| upstream.pick(&wish, allowed)))
     }
 }

@@ -21,7 +21,7 @@ use http::{HeaderMap, Method};
 use self::lpm::{Kind, Lpm};
 pub use self::pattern::{HostPattern, HostPatternError, Pattern, PatternError};
 use self::predicate::Conditions;
-pub use self::predicate::{Predicate, Test};
+pub use self::predicate::{Predicate, Test, argument};
 pub use self::walk::{Candidate, Candidates, Verdict};
 
 /// One route as it is declared.

@@ -107,6 +107,11 @@ impl Conditions {
     }
 }
 
+/// The first value of a query argument, decoded.
+pub fn argument<'a>(query: &'a str, name: &'a str) -> Option<impl Iterator<Item = u8> + 'a> {
+    arguments(query, name).next().map(Encoded::decoded)
+}
+
 /// The values of one argument.
 fn arguments<'a>(query: &'a str, name: &'a str) -> impl Iterator<Item = Encoded<'a>> {
     let encoded = |text: &'a str| Encoded { bytes: text.as_bytes(), query: true };

@@ -96,6 +96,7 @@ pub(super) fn services(config: &Config) -> ServiceDefaults {
             first_byte: upstream.first_byte_timeout,
             total: upstream.total_timeout,
             eject_time: upstream.eject_time,
+            ..UpstreamOptions::default()
         },
     }
 }

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
-use crate::resource::{self, Node, NodeOverlay, Service, Timeouts};
+use crate::resource::{self, Balancer, HashPolicy, Node, NodeOverlay, Service, Timeouts};
 use crate::upstream::{
-    Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn, RetryPolicy, Upstream, UpstreamOptions,
+    Balancing, HashOn, Hashing, Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn, RetryPolicy,
+    Upstream, UpstreamOptions,
 };
 
 /// What applies to services that say nothing themselves.
@@ -51,13 +52,18 @@ impl Upstreams {
         let plain = NodeOverlay::default();
         let mut seen = BTreeSet::new();
         let mut built = Vec::new();
+        let mut new = Vec::new();
         for (node, overlay) in nodes {
             let weight = overlay.unwrap_or(&plain).effective_weight(node);
             if weight == 0 || !seen.insert(node.upstream) {
                 continue;
             }
             let known = kept.states.get(&node.upstream).and_then(Weak::upgrade);
-            let state = known.unwrap_or_default();
+            let state = known.unwrap_or_else(|| {
+                let state = Arc::<NodeState>::default();
+                new.push(Arc::clone(&state));
+                state
+            });
             built.push(UpstreamNode {
                 address: node.upstream,
                 label: node.upstream.to_string().into(),
@@ -70,6 +76,10 @@ impl Upstreams {
             self.kept.remove(name);
             return None;
         }
+        if new.len() < built.len() {
+            // Where no node is older there is none that could take its share meanwhile.
+            new.iter().for_each(|state| state.warm_up());
+        }
         kept.states = built.iter().map(|n| (n.address, Arc::downgrade(&n.state))).collect();
         Some(Arc::new(Upstream::new(Arc::clone(name), built, upstream_options, Arc::clone(&kept.memory))))
     }
@@ -78,6 +88,8 @@ impl Upstreams {
         let defaults = &self.defaults.upstream;
         let retry = &service.retry;
         UpstreamOptions {
+            balancing: balancing(service),
+            slow_start: service.slow_start,
             max_tries: service.max_tries.map_or(defaults.max_tries, |tries| tries as usize),
             retry: RetryPolicy {
                 on: retry.on.as_ref().map_or_else(|| defaults.retry.on.clone(), retry_on),
@@ -99,6 +111,29 @@ impl Upstreams {
             ..defaults.clone()
         }
     }
+}
+
+fn balancing(service: &Service) -> Balancing {
+    match (service.balancer, &service.hash) {
+        (Balancer::Random, _) => Balancing::Random,
+        (Balancer::LeastRequests, _) => Balancing::LeastRequests,
+        (Balancer::Ewma, _) => Balancing::Ewma,
+        (Balancer::Hash, Some(policy)) => hashing(policy).map_or(Balancing::RoundRobin, Balancing::Hash),
+        _ => Balancing::RoundRobin,
+    }
+}
+
+/// `None` for a policy without its name, which does not pass validation.
+fn hashing(policy: &HashPolicy) -> Option<Hashing> {
+    let name = policy.name.as_deref();
+    let on = match policy.on {
+        resource::HashOn::ClientIp => HashOn::ClientIp,
+        resource::HashOn::Path => HashOn::Path,
+        resource::HashOn::Header => HashOn::Header(name?.parse().ok()?),
+        resource::HashOn::Cookie => HashOn::Cookie(name?.into()),
+        resource::HashOn::Query => HashOn::Query(name?.into()),
+    };
+    Some(Hashing { on, bounded_load: policy.bounded_load })
 }
 
 pub(super) fn retry_on(on: &resource::RetryOn) -> RetryOn {

@@ -12,7 +12,7 @@ use super::*;
 use crate::pipeline::Registry;
 use crate::request::path::PathRules;
 use crate::telemetry::Metrics;
-use crate::upstream::Tried;
+use crate::upstream::{Tried, Wish};
 
 struct Bench {
     compiler: Compiler,
@@ -272,7 +272,7 @@ fn what_did_not_change_is_the_same_object_and_keeps_its_state() {
     };
     let (route_before, upstream_before) = get(&bench, "/a/x");
     upstream_before.nodes()[0].state.set_healthy(false);
-    let first = upstream_before.pick(&Tried::default(), |_| true);
+    let first = upstream_before.pick(&Wish::new(&Tried::default()), |_| true);
     bench.put("routes/b", route("/b/x/*", "s"));
     let (key, value) = node("s", 3);
     bench.put(&key, value);

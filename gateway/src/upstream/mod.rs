@@ -1,18 +1,23 @@
 //! A service's nodes and the choice among them.
 //!
-//! An [`Upstream`] is immutable and compiled with its snapshot: prebuilt peers, a schedule that is
-//! evenly interleaved by weight. What a node has been through (health, ejection, requests in
+//! An [`Upstream`] is immutable and compiled with its snapshot: prebuilt peers, and what its balancer
+//! needs: a schedule, a table to draw from, or a ring. What a node has been through (health, ejection, requests in
 //! flight) is in [`NodeState`], which outlives snapshots and is found again by address.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
 
+mod balancer;
+#[cfg(test)]
+mod balancer_tests;
+mod choice;
 mod gate;
 pub mod health;
+mod latency;
 mod outcome;
 mod peer;
 mod retry;
@@ -21,6 +26,8 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use balancer::{Balancing, HashOn, Hashing};
+pub use choice::Wish;
 pub use outcome::Outcome;
 pub use peer::{PeerOptions, Peers};
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
@@ -47,6 +54,10 @@ pub struct Node {
 /// How the nodes of a service are used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamOptions {
+    /// How a node is chosen.
+    pub balancing: Balancing,
+    /// How long a new or recovered node takes to reach its whole weight.
+    pub slow_start: Option<Duration>,
     /// Most nodes tried for one request; at most [`MAX_TRIES`].
     pub max_tries: usize,
     /// What is tried again.
@@ -63,6 +74,8 @@ impl Default for UpstreamOptions {
     /// As the configuration file's defaults.
     fn default() -> Self {
         Self {
+            balancing: Balancing::default(),
+            slow_start: None,
             max_tries: 3,
             retry: RetryPolicy::default(),
             first_byte: None,
@@ -77,6 +90,8 @@ impl Default for UpstreamOptions {
 pub struct Memory {
     /// Where the round stands, so that a change does not restart it.
     cursor: AtomicUsize,
+    /// How soon its nodes answer, together.
+    latency: latency::Latency,
     /// The retries there may be.
     pub budget: RetryBudget,
 }
@@ -91,7 +106,7 @@ pub struct Upstream {
     /// Kept over rebuilds.
     pub memory: Arc<Memory>,
     nodes: Box<[Node]>,
-    schedule: Box<[u32]>,
+    balancer: balancer::Balancer,
 }
 
 /// The nodes a request has tried, by index.
@@ -129,32 +144,13 @@ impl Tried {
 impl Upstream {
     /// An upstream of these nodes. Nodes of weight 0 must have been left out.
     pub fn new(name: Arc<str>, nodes: Vec<Node>, options: UpstreamOptions, memory: Arc<Memory>) -> Self {
-        let weights: Vec<u32> = nodes.iter().map(|n| n.weight).collect();
-        Self { name, options, memory, schedule: schedule::interleave(&weights), nodes: nodes.into() }
+        let balancer = balancer::Balancer::new(&options.balancing, &nodes);
+        Self { name, options, memory, balancer, nodes: nodes.into() }
     }
 
     /// All nodes that take requests.
     pub fn nodes(&self) -> &[Node] {
         &self.nodes
-    }
-
-    /// The next node in turn that was not tried and is not ruled out by `allowed`. Usable nodes
-    /// come first; when none is left any will do: a health check may be wrong, and a refused
-    /// connection costs little.
-    pub fn pick(&self, tried: &Tried, allowed: impl Fn(&Node) -> bool) -> Option<usize> {
-        let len = self.schedule.len();
-        if len == 0 {
-            return None;
-        }
-        let start = if len == 1 { 0 } else { self.memory.cursor.fetch_add(1, Ordering::Relaxed) % len };
-        let possible = |index: &usize| !tried.contains(*index) && allowed(&self.nodes[*index]);
-        let usable = |index: &usize| possible(index) && self.nodes[*index].state.is_usable();
-        // With a heavy node down the round may hold thousands of its turns in a row; beyond a few
-        // times the number of nodes, looking at each node once is shorter.
-        let round = self.schedule[start..].iter().chain(&self.schedule[..start]).map(|slot| *slot as usize);
-        let in_turn = round.take(4 * self.nodes.len()).find(usable);
-        let any = || (0..self.nodes.len()).map(|i| (i + start) % self.nodes.len());
-        in_turn.or_else(|| any().find(usable)).or_else(|| any().find(possible))
     }
 
     /// The node at this address, if the service has it.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{Node, Upstream};
+use super::state::now_ms;
+use super::{Balancing, Node, Upstream};
 
 /// What a try at a node came to. A client that left is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +27,9 @@ impl Upstream {
     /// Notes what a try at a node came to.
     pub fn observe(&self, node: usize, outcome: Outcome) {
         let Some(node) = self.nodes.get(node) else { return };
+        if self.options.balancing == Balancing::Ewma {
+            self.observe_latency(node, outcome);
+        }
         match outcome {
             Outcome::NoConnection => self.refused(node),
             Outcome::Answered { .. } => {
@@ -34,6 +38,17 @@ impl Upstream {
                 }
             }
             Outcome::Broken | Outcome::TooSlow => {}
+        }
+    }
+
+    fn observe_latency(&self, node: &Node, outcome: Outcome) {
+        let now = now_ms();
+        match outcome {
+            Outcome::Answered { status, first_byte } if status < 500 => {
+                node.state.latency.observe_peak(first_byte, now);
+                self.memory.latency.observe(first_byte, now);
+            }
+            _ => node.state.latency.penalise(now),
         }
     }
 

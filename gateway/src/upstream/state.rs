@@ -5,11 +5,16 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::latency::Latency;
+
 /// The clock of ejections: milliseconds since the process began, never 0.
 pub(super) fn now_ms() -> u64 {
     static START: LazyLock<Instant> = LazyLock::new(Instant::now);
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX).saturating_add(1)
 }
+
+/// The share of its weight that a node begins with when it starts slowly.
+const FIRST_SHARE: f32 = 0.1;
 
 /// The state of a node of one service.
 #[derive(Debug)]
@@ -19,6 +24,10 @@ pub struct NodeState {
     ejected_until: AtomicU64,
     in_flight: AtomicU32,
     failures: AtomicU64,
+    /// Since when its weight grows; 0 = it has its whole weight.
+    warming_since: AtomicU64,
+    /// How soon it answers, for the balancer that asks.
+    pub(super) latency: Latency,
 }
 
 impl Default for NodeState {
@@ -29,6 +38,8 @@ impl Default for NodeState {
             ejected_until: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             failures: AtomicU64::new(0),
+            warming_since: AtomicU64::new(0),
+            latency: Latency::default(),
         }
     }
 }
@@ -53,7 +64,11 @@ impl NodeState {
 
     /// Sets what the active check found; `true` when that is a change.
     pub fn set_healthy(&self, healthy: bool) -> bool {
-        self.healthy.swap(healthy, Ordering::Relaxed) != healthy
+        let changed = self.healthy.swap(healthy, Ordering::Relaxed) != healthy;
+        if changed && healthy {
+            self.warm_up();
+        }
+        changed
     }
 
     /// Leaves the node out for a while; `true` when it was not left out before.
@@ -67,7 +82,33 @@ impl NodeState {
 
     /// Takes the node back; `true` when it was left out.
     pub fn readmit(&self) -> bool {
-        self.ejected_until.load(Ordering::Relaxed) != 0 && self.ejected_until.swap(0, Ordering::Relaxed) != 0
+        let readmitted =
+            self.ejected_until.load(Ordering::Relaxed) != 0 && self.ejected_until.swap(0, Ordering::Relaxed) != 0;
+        if readmitted {
+            self.warm_up();
+        }
+        readmitted
+    }
+
+    /// Lets its weight grow from now on, where the service has its nodes start slowly.
+    pub fn warm_up(&self) {
+        self.warming_since.store(now_ms(), Ordering::Relaxed);
+    }
+
+    /// The share of its weight that the node has while it grows; `None` when that is the whole.
+    #[inline]
+    pub(super) fn warmth(&self, over: Duration, now_ms: impl FnOnce() -> u64) -> Option<f32> {
+        let since = self.warming_since.load(Ordering::Relaxed);
+        if since == 0 {
+            return None;
+        }
+        let share = now_ms().saturating_sub(since) as f32 / over.as_millis().max(1) as f32;
+        if share < 1.0 {
+            return Some(FIRST_SHARE + (1.0 - FIRST_SHARE) * share);
+        }
+        // Another start may have begun meanwhile; then it stays.
+        self.warming_since.compare_exchange(since, 0, Ordering::Relaxed, Ordering::Relaxed).ok()?;
+        None
     }
 
     /// Whether the node was ejected and has not been taken back, whether or not its time is over.

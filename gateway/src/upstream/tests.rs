@@ -26,7 +26,7 @@ fn upstream(weights: &[u32]) -> Upstream {
 fn picks(upstream: &Upstream, count: usize) -> HashMap<usize, usize> {
     let mut picks = HashMap::new();
     for _ in 0..count {
-        *picks.entry(upstream.pick(&Tried::default(), |_| true).unwrap()).or_default() += 1;
+        *picks.entry(upstream.pick(&Wish::new(&Tried::default()), |_| true).unwrap()).or_default() += 1;
     }
     picks
 }
@@ -38,7 +38,7 @@ fn nodes_are_picked_by_weight() {
 
 #[test]
 fn no_node_is_no_pick() {
-    assert_eq!(upstream(&[]).pick(&Tried::default(), |_| true), None);
+    assert_eq!(upstream(&[]).pick(&Wish::new(&Tried::default()), |_| true), None);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_node_is_never_tried_twice() {
     let upstream = upstream(&[9, 1, 1]);
     let mut tried = Tried::default();
     let mut seen = Vec::new();
-    while let Some(node) = upstream.pick(&tried, |_| true) {
+    while let Some(node) = upstream.pick(&Wish::new(&tried), |_| true) {
         tried.push(node);
         seen.push(node);
     }

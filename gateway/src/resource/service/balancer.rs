@@ -1,5 +1,6 @@
 //! How a node is chosen.
 
+use http::HeaderName;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::Invalid;
@@ -17,7 +18,8 @@ pub enum Balancer {
     LeastRequests,
     /// Of two by chance the one that answered sooner of late, for its load.
     Ewma,
-    /// The same node for the same key, on a ring that a change of nodes disturbs little.
+    /// The same node for the same key, on a ring that a change of nodes disturbs little. Requests
+    /// without the key take turns.
     Hash,
 }
 
@@ -30,8 +32,8 @@ pub struct HashPolicy {
     /// The header, cookie or query argument.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// How far above the average the load of a node may be before its keys go on to the next,
-    /// such as 1.25; no bound when absent.
+    /// How many times the average load of its weight a node may have before its keys go on to the
+    /// next, such as 1.25; no bound when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bounded_load: Option<f64>,
 }
@@ -40,7 +42,7 @@ pub struct HashPolicy {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HashOn {
-    /// The client's address.
+    /// The client's address, as the trusted proxies say it.
     ClientIp,
     /// A header.
     Header,
@@ -59,12 +61,29 @@ pub(super) fn validate(balancer: Balancer, hash: Option<&HashPolicy>) -> Result<
             _ => Ok(()),
         };
     };
-    let needs_name = matches!(hash.on, HashOn::Header | HashOn::Cookie | HashOn::Query);
-    if needs_name && hash.name.as_deref().is_none_or(|name| name.trim().is_empty()) {
-        return Err(Invalid::at("hash.name", "must name the header, cookie or query argument"));
+    if balancer != Balancer::Hash {
+        return Err(Invalid::at("hash", "is for the balancer \"hash\" only; set it, or leave this out"));
+    }
+    let name = hash.name.as_deref();
+    let (needed, what) = match hash.on {
+        HashOn::Header => (name.is_some_and(|name| name.parse::<HeaderName>().is_ok()), "the header, such as X-User"),
+        HashOn::Cookie => (name.is_some_and(is_token), "the cookie, such as session"),
+        HashOn::Query => (name.is_some_and(|name| !name.is_empty()), "the query argument, such as user"),
+        HashOn::ClientIp | HashOn::Path => (name.is_none(), ""),
+    };
+    if !needed {
+        let problem =
+            if what.is_empty() { "is for header, cookie and query only".into() } else { format!("must name {what}") };
+        return Err(Invalid::at("hash.name", problem));
     }
     if hash.bounded_load.is_some_and(|bound| !(1.0..=100.0).contains(&bound)) {
         return Err(Invalid::at("hash.bounded_load", "must be from 1 to 100, such as 1.25"));
     }
     Ok(())
+}
+
+/// Whether it can be a cookie's name: RFC 6265 section 4.1.1.
+fn is_token(name: &str) -> bool {
+    // Header names are tokens too.
+    name.parse::<HeaderName>().is_ok()
 }

@@ -21,6 +21,8 @@ pub use limits::Limits;
 pub use retry::{Retry, RetryOn};
 pub use timeouts::Timeouts;
 
+const MAX_SLOW_START: Duration = Duration::from_secs(3600);
+
 /// A service as declared.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default)]
@@ -64,6 +66,9 @@ impl Service {
         balancer::validate(service.balancer, service.hash.as_ref())?;
         if let Some(tls) = &service.tls {
             tls.validate()?;
+        }
+        if service.slow_start.is_some_and(|time| time.is_zero() || time > MAX_SLOW_START) {
+            return Err(Invalid::at("slow_start", "must be greater than 0 and at most 1h, such as 30s"));
         }
         if service.max_tries.is_some_and(|n| n == 0 || n > 10) {
             return Err(Invalid::at("max_tries", "must be from 1 to 10"));
