@@ -33,5 +33,6 @@ mod rewrite_tracing;
 mod routing;
 mod streaming;
 mod support;
+mod timeouts;
 mod upgrades;
 mod websocket;

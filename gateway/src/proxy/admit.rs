@@ -90,9 +90,9 @@ impl Proxy {
         let route = Arc::clone(found.filter(|route| !route.is_void()).ok_or(answer::NO_ROUTE)?);
         if let Target::Upstream(upstream) = snapshot.target(&route) {
             upstream.memory.budget.request();
-            ctx.deadline = route.timeouts.total.or(upstream.options.total).map(|total| ctx.started + total);
             ctx.upstream = Some(Arc::clone(upstream));
         }
+        ctx.limit_time(&route);
         let broken = route.is_broken() || matches!(snapshot.target(&route), Target::Broken);
         drop(snapshot);
 

@@ -12,6 +12,7 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::Response;
 
 use super::context::{Context, Kind};
+use super::retry::is_timeout;
 use super::{Proxy, final_response, head};
 
 /// A request the gateway refuses: status and the short text the client gets.
@@ -49,6 +50,7 @@ pub(super) fn status_of(error: &Error) -> u16 {
     match (error.etype(), error.esource()) {
         (ErrorType::HTTPStatus(status), _) => *status,
         (ErrorType::ConnectTimedout | ErrorType::ReadTimedout | ErrorType::WriteTimedout, ErrorSource::Upstream) => 504,
+        (_, ErrorSource::Upstream) if is_timeout(error) => 504,
         (_, ErrorSource::Upstream) => 502,
         (ErrorType::WriteError | ErrorType::ReadError | ErrorType::ConnectionClosed, ErrorSource::Downstream) => 0,
         (ErrorType::ReadTimedout, ErrorSource::Downstream) => 408,

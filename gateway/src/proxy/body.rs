@@ -22,6 +22,12 @@ impl Proxy {
         if session.was_upgraded() {
             return Ok(());
         }
+        if ctx.is_overdue() {
+            return Err(answer::error(answer::TOO_SLOW));
+        }
+        if end {
+            ctx.request_sent();
+        }
         let result = self.filter_request_body(ctx, body, end);
         // Pingora reads "no piece" as the end, which a plugin that holds pieces back does not mean.
         if !end && body.is_none() {
@@ -62,6 +68,11 @@ impl Proxy {
     ) -> pingora::Result<()> {
         if session.was_upgraded() {
             return Ok(());
+        }
+        if end {
+            ctx.response_received();
+        } else if ctx.is_overdue() {
+            return Err(answer::error(answer::TOO_SLOW));
         }
         let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return Ok(()) };
         if !route.pipeline.sees_response_body() {

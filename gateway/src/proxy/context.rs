@@ -12,7 +12,7 @@ use super::overload::Share;
 use crate::pipeline::BodyBuffers;
 use crate::snapshot::CompiledRoute;
 use crate::telemetry::RequestGuard;
-use crate::upstream::{InFlight, Outcome, Tried, Upstream};
+use crate::upstream::{InFlight, Outcome, ReadDeadline, Tried, Upstream};
 
 /// How the request is carried to the upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -67,6 +67,10 @@ pub struct Context {
     pub(super) retry_granted: bool,
     /// When the whole exchange must be over.
     pub(super) deadline: Option<Instant>,
+    /// Longest wait for the header of a response.
+    pub(super) first_byte: Option<Duration>,
+    /// The deadline of the present connection to a node, when the request has such limits.
+    pub(super) read_deadline: Option<Arc<ReadDeadline>>,
     /// What a plugin answers to a request body.
     pub(super) plugin_answer: Option<Box<Response>>,
     /// A plugin panicked over a response head; the error page goes out without plugins.
@@ -100,15 +104,12 @@ impl Context {
             fresh: false,
             retry_granted: false,
             deadline: None,
+            first_byte: None,
+            read_deadline: None,
             plugin_answer: None,
             response_filter_failed: false,
             answered: None,
         }
-    }
-
-    /// Whether the time for the whole exchange is over.
-    pub(super) fn is_overdue(&self) -> bool {
-        self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 
     /// Tells the upstream what the present try came to.

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Method, StatusCode, Version, header};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
+use pingora::protocols::Digest;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
@@ -34,6 +35,7 @@ mod overload;
 mod proxy_protocol;
 mod record;
 mod retry;
+mod time;
 mod upstream_request;
 
 pub use arrival::{ConnectionOptions, ProxyHeaders};
@@ -136,6 +138,19 @@ impl ProxyHttp for Proxy {
 
     fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Context, error: Box<Error>) -> Box<Error> {
         self.connect_failed(ctx, error)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        _session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        _fd: std::os::unix::io::RawFd,
+        digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> pingora::Result<()> {
+        ctx.limit_connection(digest);
+        Ok(())
     }
 
     async fn upstream_request_filter(

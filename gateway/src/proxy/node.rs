@@ -56,6 +56,7 @@ impl Proxy {
         if let Some(send) = timeouts.send {
             peer.options.write_timeout = Some(send);
         }
+        ctx.limit_peer(&mut peer);
         Ok(peer)
     }
 

@@ -93,6 +93,7 @@ impl Proxy {
             session.set_read_timeout(None);
         }
         ctx.attempt_ended(Some(status));
+        ctx.head_received();
         let first_byte = ctx.attempts.last().and_then(|attempt| attempt.time).unwrap_or_default();
         ctx.observe(Outcome::Answered { status, first_byte });
         let retry = status >= 500
@@ -136,7 +137,7 @@ fn may_retry(ctx: &mut Context, counts: impl Fn(&RetryOn) -> bool) -> bool {
 }
 
 /// Whether the node took too long: Pingora's timeouts, and those of `upstream::timed`.
-fn is_timeout(error: &Error) -> bool {
+pub(super) fn is_timeout(error: &Error) -> bool {
     matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout)
         || error
             .root_cause()

@@ -28,20 +28,24 @@ pub(super) struct GatedConnector;
 #[async_trait]
 impl L4Connect for GatedConnector {
     async fn connect(&self, address: &SocketAddr) -> pingora::Result<Stream> {
-        let Some(address) = address.as_inet() else {
-            return Error::e_explain(ErrorType::InternalError, "a websocket upstream must be an ip address");
-        };
-        // The peer's total connection timeout bounds this.
-        let socket = TcpStream::connect(address).await.map_err(|e| {
-            let kind = match e.kind() {
-                io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
-                io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
-                _ => ErrorType::ConnectError,
-            };
-            Error::because(kind, format!("while connecting to {address}"), e)
-        })?;
+        let socket = connect(address).await?;
         Ok(Stream::from(VirtualSocketStream::new(Box::new(Gate { socket, held: TURNS, written: false }))))
     }
+}
+
+/// Connects as Pingora does. The peer's total connection timeout bounds it.
+pub(super) async fn connect(address: &SocketAddr) -> pingora::Result<TcpStream> {
+    let Some(address) = address.as_inet() else {
+        return Error::e_explain(ErrorType::InternalError, "a node must be an ip address");
+    };
+    TcpStream::connect(address).await.map_err(|e| {
+        let kind = match e.kind() {
+            io::ErrorKind::ConnectionRefused => ErrorType::ConnectRefused,
+            io::ErrorKind::HostUnreachable | io::ErrorKind::NetworkUnreachable => ErrorType::ConnectNoRoute,
+            _ => ErrorType::ConnectError,
+        };
+        Error::because(kind, format!("while connecting to {address}"), e)
+    })
 }
 
 /// A socket whose first reads after the first write are put off.

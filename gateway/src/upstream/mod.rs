@@ -25,6 +25,7 @@ mod schedule;
 mod state;
 #[cfg(test)]
 mod tests;
+mod timed;
 
 pub use balancer::{Balancing, HashOn, Hashing};
 pub use choice::Wish;
@@ -32,6 +33,7 @@ pub use outcome::Outcome;
 pub use peer::{PeerOptions, Peers};
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
 pub use state::{InFlight, NodeState};
+pub use timed::{ReadDeadline, time};
 
 /// Most nodes one request may try.
 pub const MAX_TRIES: usize = 10;
