@@ -43,10 +43,12 @@ impl Context {
         shorten(&mut options.connection_timeout, left);
         shorten(&mut options.total_connection_timeout, left);
         shorten(&mut options.write_timeout, left);
-        let speaks_http1 = options.alpn.get_min_http_version() == 1 && options.alpn.get_max_http_version() == 1;
-        if self.kind != Kind::Http || !speaks_http1 || !upstream::time(peer) {
+        shorten(&mut options.read_timeout, left);
+        let Some(first_byte) = self.first_byte else { return };
+        let is_sooner = options.read_timeout.is_none_or(|read| first_byte < read);
+        let speaks_http1 = options.alpn.get_max_http_version() == 1;
+        if is_sooner && !(self.kind == Kind::Http && speaks_http1 && upstream::time(peer)) {
             // One timeout must do for both: a connection to an HTTP/2 node serves other requests too.
-            shorten(&mut peer.options.read_timeout, left);
             shorten(&mut peer.options.read_timeout, self.first_byte);
         }
     }

@@ -1,9 +1,9 @@
 //! Connections to nodes whose reads have a deadline that a request sets.
 //!
-//! Pingora knows one read timeout for a whole exchange, so the wait for a response's first byte
-//! and the time for the whole exchange cannot be had from it. A request with such limits connects
-//! by [`TimedConnector`]; others never see this file. HTTP/1.1 only: an HTTP/2 connection serves
-//! many requests.
+//! Pingora knows one read timeout for a whole exchange, so a limit for the first byte of a response
+//! that is shorter than that for silence within it cannot be had from it. A request with such a
+//! limit connects by [`TimedConnector`]; others never see this file. Pingora does not reuse such
+//! connections. HTTP/1.1 only: an HTTP/2 connection serves many requests.
 
 use std::io;
 use std::pin::Pin;
@@ -29,7 +29,7 @@ use tokio::time::Sleep;
 use super::gate::connect;
 use super::state::now_ms;
 
-/// Keeps these connections apart in Pingora's pool, which does not look at connectors.
+/// Keeps these connections out of the pool's others, which it does not tell apart by connector.
 const GROUP: u64 = 0x7469_6d65_6400_0000;
 
 /// Makes a peer connect with a deadline that can be set. `false`: it has a connector of its own,
@@ -40,6 +40,7 @@ pub fn time(peer: &mut HttpPeer) -> bool {
     }
     peer.options.custom_l4 = Some(Arc::new(TimedConnector));
     peer.group_key ^= GROUP;
+    peer.options.idle_timeout = Some(Duration::from_millis(1));
     true
 }
 

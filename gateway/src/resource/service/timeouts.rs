@@ -19,7 +19,8 @@ pub struct Timeouts {
     /// Longest wait for a node to take request bytes.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub send: Option<Duration>,
-    /// Longest wait for the header of a response, from when the request was sent.
+    /// Longest wait for the header of a response, from when the request was sent. When it is
+    /// shorter than `read`, each request to an HTTP/1.1 node makes a connection of its own.
     #[serde(with = "humantime_serde", skip_serializing_if = "Option::is_none")]
     pub first_byte: Option<Duration>,
     /// Time for the whole exchange, all tries and both bodies included.
