@@ -17,6 +17,7 @@ mod cors;
 mod dashboard;
 mod front;
 mod legacy;
+mod objects;
 mod path;
 mod peer;
 mod problem;

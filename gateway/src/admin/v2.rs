@@ -15,20 +15,32 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, registrations};
+use super::{Admin, answer, body, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 5] = [
+pub(super) const PATHS: [&str; 9] = [
     "/status",
     "/log-level",
+    "/services",
+    "/services/a",
+    "/global-plugins",
+    "/global-plugins/a",
     "/registrations",
     "/registrations/demo1/127.0.0.1:1",
     "/registrations/demo1/127.0.0.1:1/heartbeat",
 ];
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
-    Router::new()
+    let objects = objects::KINDS.iter().fold(Router::new(), |router, kind| {
+        let one = get(move |state, id| objects::get(kind, state, id))
+            .put(move |state, id, request| objects::put(kind, state, id, request))
+            .delete(move |state, id, who, call| objects::delete(kind, state, id, who, call));
+        router
+            .route(&format!("/{}", kind.path), get(move |state| objects::list(kind, state)))
+            .route(&format!("/{}/{{id}}", kind.path), one)
+    });
+    objects
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())

@@ -13,7 +13,7 @@ use tower::ServiceExt as _;
 use super::peer::Connection;
 use super::{Admin, AdminDeps, PeerSource, PluginInfo};
 use crate::config::{AccountConfig, AdminConfig, Right, TokenConfig};
-use crate::resource::{Invalid, Node, NodeOverlay, Route};
+use crate::resource::{Invalid, Node, NodeOverlay, Route, Service};
 
 mod auth;
 mod changes;
@@ -21,6 +21,7 @@ mod front;
 mod golden;
 mod limits;
 mod nodes;
+mod objects;
 mod registrations;
 mod store;
 
@@ -95,6 +96,8 @@ fn check(key: &str, value: &[u8]) -> Result<(), Invalid> {
         Ok(())
     } else if key.starts_with("discovery/") {
         Node::parse(value).map(drop)
+    } else if key.starts_with("gw/services/") {
+        Service::parse(value).map(drop)
     } else {
         NodeOverlay::parse(value).map(drop)
     }

@@ -1,0 +1,193 @@
+//! Objects under `/admin/v2/<kind>/<id>`: listed, read, put and deleted as the store holds them.
+//! One handler for every kind; a kind is a line in [`KINDS`].
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use axum::Extension;
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use http::{HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::auth::Principal;
+use super::front::Call;
+use super::problem::Problem;
+use super::write::{Change, Plan, Refused};
+use super::{Admin, answer, body};
+use crate::resource::key;
+use crate::store::{Kv, Op, StoreError};
+
+/// A kind of object.
+#[derive(Debug)]
+pub(super) struct Kind {
+    /// Its place in paths.
+    pub(super) path: &'static str,
+    /// Its family of keys.
+    family: &'static str,
+    /// What is never shown, as JSON pointers. A put that says [`UNCHANGED`] there keeps it.
+    secrets: &'static [&'static str],
+}
+
+/// The kinds there are.
+pub(super) static KINDS: [Kind; 2] = [
+    Kind { path: "services", family: key::SERVICES, secrets: &["/tls/key"] },
+    Kind { path: "global-plugins", family: key::PLUGINS, secrets: &[] },
+];
+
+/// Stands for a secret in what is shown.
+const UNCHANGED: &str = "unchanged";
+
+type Answer = Result<Response, Problem>;
+
+impl Kind {
+    fn key(&self, id: &str) -> Result<String, Problem> {
+        let is_fine = !id.is_empty() && id.len() <= 256 && !id.chars().any(|c| c == '/' || c.is_control());
+        is_fine.then(|| format!("{}{id}", self.family)).ok_or_else(|| {
+            Problem::new(StatusCode::BAD_REQUEST, "a name has 1 to 256 bytes, without `/` and control characters")
+        })
+    }
+
+    /// The object as it is shown.
+    fn shown(&self, kv: &Kv) -> Value {
+        let mut value = serde_json::from_slice(&kv.value)
+            .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&kv.value).into_owned()));
+        for at in self.secrets {
+            if let Some(secret) = value.pointer_mut(at) {
+                *secret = UNCHANGED.into();
+            }
+        }
+        value
+    }
+}
+
+/// `GET /admin/v2/<kind>`
+pub(super) async fn list(kind: &'static Kind, State(admin): State<Arc<Admin>>) -> Answer {
+    let prefix = admin.key(kind.family);
+    let listing = admin.deps.store.list(&prefix).await.map_err(|e| failed(&e.into()))?;
+    let items: Map<String, Value> =
+        listing.entries.iter().map(|kv| (kv.key[prefix.len()..].to_owned(), kind.shown(kv))).collect();
+    Ok(answer::json(&json!({"revision": listing.revision, "items": items})))
+}
+
+/// `GET /admin/v2/<kind>/<id>`
+pub(super) async fn get(kind: &'static Kind, State(admin): State<Arc<Admin>>, Path(id): Path<String>) -> Answer {
+    let key = admin.key(&kind.key(&id)?);
+    let kv = admin.deps.store.get(&key).await.map_err(|e| failed(&e.into()))?.ok_or_else(absent)?;
+    let mut response = answer::json(&kind.shown(&kv));
+    if let Ok(tag) = HeaderValue::try_from(format!("\"{}\"", kv.mod_revision)) {
+        response.headers_mut().insert(header::ETAG, tag);
+    }
+    Ok(response)
+}
+
+/// `PUT /admin/v2/<kind>/<id>`
+pub(super) async fn put(
+    kind: &'static Kind,
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    request: Request<Body>,
+) -> Answer {
+    let (parts, body) = request.into_parts();
+    let body = body::read(body).await.map_err(|s| Problem::new(s, "the body cannot be read, or is too large"))?;
+    let object: Map<String, Value> = serde_json::from_slice(&body)
+        .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not a JSON object: {e}")))?;
+    let key = kind.key(&id)?;
+    admin.apply(&Put { kind, key: &key, object }).await.map_err(|refused| failed(&refused))?;
+    note(&parts.extensions, "put", &key);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `DELETE /admin/v2/<kind>/<id>`
+pub(super) async fn delete(
+    kind: &'static Kind,
+    State(admin): State<Arc<Admin>>,
+    Path(id): Path<String>,
+    Extension(principal): Extension<Principal>,
+    Extension(call): Extension<Call>,
+) -> Answer {
+    let key = kind.key(&id)?;
+    let there = admin.deps.store.get(&admin.key(&key)).await.map_err(|e| failed(&e.into()))?;
+    there.ok_or_else(absent)?;
+    admin.apply(&Delete { key: &key }).await.map_err(|refused| failed(&refused))?;
+    log::info!("admin: {} from {} deleted {key:?}", principal.name(), call.from);
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+fn note(extensions: &http::Extensions, what: &str, key: &str) {
+    if let (Some(who), Some(call)) = (extensions.get::<Principal>(), extensions.get::<Call>()) {
+        log::info!("admin: {} from {} {what} {key:?}", who.name(), call.from);
+    }
+}
+
+fn absent() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is no such object")
+}
+
+fn failed(refused: &Refused) -> Problem {
+    let status = match refused {
+        Refused::Change(_) => StatusCode::UNPROCESSABLE_ENTITY,
+        Refused::Store(StoreError::Conflict) => StatusCode::CONFLICT,
+        Refused::Store(StoreError::Full(_)) => StatusCode::INSUFFICIENT_STORAGE,
+        Refused::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    Problem::new(status, refused.to_string())
+}
+
+struct Put<'a> {
+    kind: &'static Kind,
+    key: &'a str,
+    object: Map<String, Value>,
+}
+
+#[async_trait]
+impl Change for Put<'_> {
+    async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
+        let key = admin.key(self.key);
+        let before = admin.deps.store.get(&key).await?;
+        let mut value = Value::Object(self.object.clone());
+        for at in self.kind.secrets {
+            keep_secret(&mut value, before.as_ref(), at)?;
+        }
+        let value = Bytes::from(value.to_string());
+        admin.check(self.key, &value)?;
+        let mut plan = Plan::default();
+        plan.expect(&key, before.as_ref());
+        plan.ops.push(Op::put(key, value));
+        Ok(plan)
+    }
+}
+
+/// A secret that is said to be unchanged is taken from what is stored.
+fn keep_secret(value: &mut Value, before: Option<&Kv>, at: &str) -> Result<(), Refused> {
+    let Some(secret) = value.pointer_mut(at).filter(|secret| secret.as_str() == Some(UNCHANGED)) else {
+        return Ok(());
+    };
+    let before: Option<Value> = before.and_then(|kv| serde_json::from_slice(&kv.value).ok());
+    let stored = before.as_ref().and_then(|before| before.pointer(at)).ok_or_else(|| {
+        Refused::Change(format!(
+            "{}: is \"{UNCHANGED}\", but none is stored",
+            at.trim_start_matches('/').replace('/', ".")
+        ))
+    })?;
+    *secret = stored.clone();
+    Ok(())
+}
+
+struct Delete<'a> {
+    key: &'a str,
+}
+
+#[async_trait]
+impl Change for Delete<'_> {
+    async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
+        let key = admin.key(self.key);
+        let Some(before) = admin.deps.store.get(&key).await? else { return Ok(Plan::default()) };
+        let mut plan = Plan::default();
+        plan.expect(&key, Some(&before));
+        plan.ops.push(Op::delete(key));
+        Ok(plan)
+    }
+}
