@@ -128,6 +128,19 @@ async fn all_tries_together_have_one_limit() {
     assert_eq!(asked, 2, "the third would have begun after a second");
 }
 
+#[tokio::test]
+async fn a_service_sets_limits_and_a_route_of_it_may_set_others() {
+    let gateway = Gateway::start().await;
+    let node = slow(ms(600), AT_ONCE).await;
+    gateway.service("slow", json!({"timeouts": {"first_byte": "200ms"}})).await;
+    gateway.node("slow", node.address, 1).await;
+    gateway.route("/hurried/*", "slow", json!({})).await;
+    gateway.route("/patient/*", "slow", json!({"timeouts": {"first_byte": "30s"}})).await;
+    gateway.applied().await;
+    gateway.get("/hurried/").await.expect(504);
+    gateway.get("/patient/").await.expect(200);
+}
+
 /// A client that stalls in its upload holds its node no longer than that either.
 #[tokio::test]
 async fn a_stalled_upload_ends_at_the_limit_of_the_whole_exchange() {

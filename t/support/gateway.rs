@@ -263,6 +263,16 @@ impl Gateway {
         assert_eq!((saved.status, saved.text().as_str()), (200, "ok"), "node {address}");
     }
 
+    /// Creates or replaces the settings of a service.
+    pub async fn service(&self, name: &str, settings: Value) {
+        let put = Request::new("PUT", &format!("/admin/v2/services/{name}"))
+            .header("X-Api-Token", TOKEN)
+            .body(settings.to_string())
+            .send(self.admin)
+            .await;
+        assert_eq!(put.status, 204, "service {name}: {}", put.text());
+    }
+
     /// Creates a route to a service with these nodes, and waits until it is served.
     pub async fn serve(&self, prefix: &str, nodes: &[SocketAddr]) {
         self.serve_with(prefix, nodes, json!({})).await;
