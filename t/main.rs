@@ -34,5 +34,7 @@ mod routing;
 mod streaming;
 mod support;
 mod timeouts;
+mod tls;
+mod tls_clients;
 mod upgrades;
 mod websocket;

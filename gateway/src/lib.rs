@@ -32,6 +32,7 @@ pub mod server;
 pub mod snapshot;
 pub mod store;
 pub mod telemetry;
+pub mod tls;
 pub mod upstream;
 
 pub use ws_cloud_plugin_sdk as sdk;

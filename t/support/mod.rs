@@ -8,6 +8,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
+pub mod certificates;
 pub mod etcd;
 pub mod gateway;
 pub mod h2c;
@@ -17,6 +18,7 @@ pub mod nginx;
 pub mod process;
 pub mod python;
 pub mod tcp_proxy;
+pub mod tls;
 pub mod tmpfs;
 pub mod upstream;
 

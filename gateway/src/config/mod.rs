@@ -4,6 +4,7 @@
 //! `etc/gateway.yaml` shows them all; a test compares the two.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +16,7 @@ mod load;
 mod log;
 mod server;
 mod store;
+mod tls;
 mod upstream;
 mod validate;
 
@@ -24,6 +26,7 @@ pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
 pub use server::{ShutdownConfig, UpgradeConfig};
 pub use store::{EmbeddedConfig, EtcdConfig, EtcdTlsConfig, SnapshotConfig, StoreConfig, StoreKind};
+pub use tls::{ClientAuthConfig, TlsCertificateConfig, TlsConfig, TlsVersion};
 pub use upstream::{ActiveCheckConfig, CheckKind, HealthcheckConfig, HealthyConfig, UnhealthyConfig, UpstreamConfig};
 
 /// The whole file.
@@ -36,6 +39,8 @@ pub struct Config {
     pub snapshot: SnapshotConfig,
     /// The addresses clients connect to.
     pub listeners: Listeners,
+    /// TLS towards clients.
+    pub tls: TlsConfig,
     /// Limits and timeouts towards clients.
     pub client: ClientConfig,
     /// What is refused under load.
@@ -71,6 +76,7 @@ impl Default for Config {
             store: StoreConfig::default(),
             snapshot: SnapshotConfig::default(),
             listeners: Listeners::default(),
+            tls: TlsConfig::default(),
             client: ClientConfig::default(),
             overload: OverloadConfig::default(),
             upstream: UpstreamConfig::default(),
@@ -85,6 +91,18 @@ impl Default for Config {
             shutdown: ShutdownConfig::default(),
             upgrade: UpgradeConfig::default(),
         }
+    }
+}
+
+impl Config {
+    /// The addresses of the data plane, with the names of their settings.
+    pub fn data_addresses(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let of = |field: &'static str, addresses: &[SocketAddr]| {
+            addresses.iter().map(|address| (field, *address)).collect::<Vec<_>>()
+        };
+        let http = of("listeners.http", &self.listeners.http);
+        let h2c = of("listeners.h2c", &self.listeners.h2c);
+        http.into_iter().chain(h2c).chain(of("tls.listen", &self.tls.listen))
     }
 }
 

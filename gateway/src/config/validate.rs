@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{Config, StoreKind};
+use super::{ClientAuthConfig, Config, StoreKind};
 
 /// What the old gateway shipped, and everybody knows.
 const KNOWN_JWT_SECRET: &str = "ws-cloud-gateway-1024";
@@ -15,6 +15,7 @@ type Problem = (String, String);
 pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     store(config)?;
     listeners(config)?;
+    tls(config)?;
     limits(config)?;
     tokens(config)?;
     edge(config)?;
@@ -49,12 +50,11 @@ fn store(config: &Config) -> Result<(), Problem> {
 }
 
 fn listeners(config: &Config) -> Result<(), Problem> {
-    if config.listeners.http.is_empty() && config.listeners.h2c.is_empty() {
-        return Err(problem("listeners", "give at least one address under http or h2c"));
+    if config.listeners.http.is_empty() && config.listeners.h2c.is_empty() && config.tls.listen.is_empty() {
+        return Err(problem("listeners", "give at least one address under http, h2c or tls.listen"));
     }
     let mut taken: Vec<(&str, SocketAddr)> = Vec::new();
-    let data = config.listeners.http.iter().map(|a| ("listeners.http", *a));
-    let data = data.chain(config.listeners.h2c.iter().map(|a| ("listeners.h2c", *a)));
+    let data = config.data_addresses();
     let admin = config.admin.listen.map(|a| ("admin.listen", a));
     let status = config.status.listen.map(|a| ("status.listen", a));
     for (field, address) in data.chain(admin).chain(status).filter(|(_, a)| a.port() != 0) {
@@ -71,9 +71,29 @@ fn listeners(config: &Config) -> Result<(), Problem> {
     Ok(())
 }
 
+fn tls(config: &Config) -> Result<(), Problem> {
+    let tls = &config.tls;
+    let needs_ca = |auth: ClientAuthConfig| auth != ClientAuthConfig::None;
+    if needs_ca(tls.client_auth) && tls.client_ca.is_none() {
+        return Err(problem("tls.client_auth", "needs tls.client_ca, the CA that signs client certificates"));
+    }
+    for (i, certificate) in tls.certificates.iter().enumerate() {
+        let has_ca = certificate.client_ca.is_some() || tls.client_ca.is_some();
+        if certificate.client_auth.is_some_and(needs_ca) && !has_ca {
+            let field = format!("tls.certificates[{i}].client_auth");
+            return Err(problem(&field, "needs client_ca, the CA that signs client certificates"));
+        }
+    }
+    if tls.certificates.iter().filter(|certificate| certificate.default).count() > 1 {
+        return Err(problem("tls.certificates", "only one can be the default"));
+    }
+    Ok(())
+}
+
 fn limits(config: &Config) -> Result<(), Problem> {
     let client = &config.client;
     for (field, value) in [
+        ("tls.handshake_timeout", config.tls.handshake_timeout),
         ("client.header_timeout", client.header_timeout),
         ("client.body_timeout", client.body_timeout),
         ("client.send_timeout", client.send_timeout),
@@ -155,9 +175,12 @@ fn tokens(config: &Config) -> Result<(), Problem> {
 }
 
 fn edge(config: &Config) -> Result<(), Problem> {
-    let ports = || config.listeners.http.iter().chain(&config.listeners.h2c).map(SocketAddr::port);
+    let ports = || config.data_addresses().map(|(_, address)| address.port());
     if let Some(port) = config.client.proxy_protocol.ports.iter().find(|port| !ports().any(|p| p == **port)) {
-        return Err(problem("client.proxy_protocol.ports", format!("{port} is no port of `listeners`")));
+        return Err(problem(
+            "client.proxy_protocol.ports",
+            format!("{port} is no port of `listeners` or `tls.listen`"),
+        ));
     }
     if config.client.proxy_protocol.from.is_empty() && !config.client.proxy_protocol.ports.is_empty() {
         return Err(problem(

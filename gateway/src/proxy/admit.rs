@@ -11,13 +11,15 @@ use ws_cloud_plugin_sdk::{Flow, RequestCtx, RequestState, Response};
 use super::answer::{self, Refusal};
 use super::connection::Connection;
 use super::context::{Context, Kind};
+use super::handshake::Tls;
 use super::{Proxy, head};
 use crate::request::path::normalise;
 use crate::request::readings::readings;
 use crate::request::{forwarded, framing, host};
 use crate::resource::Protocol;
 use crate::router::Lookup;
-use crate::snapshot::{CompiledRoute, Target};
+use crate::snapshot::{CompiledRoute, Snapshot, Target};
+use crate::tls::Found;
 
 /// What becomes of a request.
 pub(super) enum Admission {
@@ -60,6 +62,13 @@ impl Proxy {
         if request.method == Method::CONNECT {
             return Err(answer::NO_CONNECT);
         }
+        let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(authority).unwrap_or_default();
+        let host = host::normalise(host);
+        let snapshot = self.snapshot.load();
+        let tls = connection.tls.as_ref();
+        if tls.is_some_and(|tls| self.is_misdirected(tls, &host, &snapshot)) {
+            return Err(answer::MISDIRECTED);
+        }
         let path = normalise(raw_path(request.raw_path()), &self.options.rules).map_err(|e| malformed(&e))?;
         if self.is_internal(&path) {
             ctx.client_ip = Some(self.client_ip(peer, request));
@@ -69,16 +78,8 @@ impl Proxy {
             self.metrics.edge.shed(reason);
             answer::OVERLOADED
         })?;
-        let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok()).or(authority).unwrap_or_default();
-        let snapshot = self.snapshot.load();
         let query = request.uri.query();
-        let lookup = Lookup {
-            path: &path,
-            host: &host::normalise(host),
-            method: &request.method,
-            headers: &request.headers,
-            query,
-        };
+        let lookup = Lookup { path: &path, host: &host, method: &request.method, headers: &request.headers, query };
         let found = snapshot.find(&lookup);
         // An upstream that reads the path another way must not serve what another route guards.
         for reading in readings(&path) {
@@ -101,7 +102,9 @@ impl Proxy {
         ctx.client_ip = Some(client_ip);
         // The upstream gets the origin form, of the very path that was matched.
         ctx.path_was_normal = matches!(path, Cow::Borrowed(_)) && request.raw_path().first() == Some(&b'/');
-        let state = RequestState::new(Arc::clone(&route.info), client_ip, path.into_owned(), query.map(str::to_owned));
+        let mut state =
+            RequestState::new(Arc::clone(&route.info), client_ip, path.into_owned(), query.map(str::to_owned));
+        state.tls = tls.map(|tls| Arc::clone(&tls.info));
         ctx.state = Some(state);
         ctx.kind = kind(session, &route);
         // A stream of messages has no size that could be too large, unless its route says so.
@@ -112,6 +115,24 @@ impl Proxy {
             return Err(answer::BROKEN_ROUTE);
         }
         self.check_carriage(session, ctx)
+    }
+
+    /// Whether the host demands something else of clients than was demanded of this one. Hosts that
+    /// demand the same may share a connection.
+    fn is_misdirected(&self, tls: &Tls, host: &str, snapshot: &Snapshot) -> bool {
+        let files = &self.options.certificates;
+        let listeners = files.settings().policy.load();
+        let stored = &snapshot.certificates;
+        let in_files = files.load();
+        let nobody_is_asked = tls.policy.is_open() && listeners.is_open();
+        if nobody_is_asked && !stored.has_policies() && !in_files.has_policies() {
+            return false;
+        }
+        match stored.find_in_both(&in_files, Some(host)) {
+            Some(Found::Entry(entry)) => *entry.secure().policy != *tls.policy,
+            Some(Found::Closed(_)) => true,
+            None => **listeners != *tls.policy,
+        }
     }
 
     fn client_ip(&self, peer: IpAddr, request: &pingora::http::RequestHeader) -> IpAddr {

@@ -34,6 +34,8 @@ impl Refusal {
     }
 }
 
+/// On another connection the host could be asked for: RFC 9110 section 15.5.20.
+pub(super) const MISDIRECTED: Refusal = Refusal::closing(421, "this host needs a TLS connection of its own\n");
 pub(super) const NO_ROUTE: Refusal = Refusal::new(404, "no route\n");
 pub(super) const BROKEN_ROUTE: Refusal = Refusal::new(503, "the route is not available\n");
 pub(super) const OVERLOADED: Refusal = Refusal::new(503, "too many requests; try again later\n");

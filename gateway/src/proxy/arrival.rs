@@ -54,7 +54,7 @@ pub(super) struct Arrivals {
 
 /// A connection that was let in.
 pub(super) struct Arrival {
-    pub(super) connection: Arc<Connection>,
+    pub(super) connection: Connection,
     /// The port it came to.
     pub(super) port: u16,
     _room: Room,
@@ -95,7 +95,7 @@ impl Arrivals {
         let peer = connection.peer.ip();
         let is_proxy = self.trusted_proxies.contains(peer) || self.proxy_headers.from.contains(peer);
         let address = if is_proxy { None } else { self.limits.enter_address(peer)? };
-        Ok(Some(Arrival { connection: Arc::new(connection), port, _room: room, _address: address }))
+        Ok(Some(Arrival { connection, port, _room: room, _address: address }))
     }
 
     async fn read_proxy_header(&self, stream: &mut Stream, socket: SocketAddr) -> io::Result<Option<Connection>> {

@@ -25,6 +25,8 @@ use pingora::protocols::{
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
+use super::handshake::Tls;
+
 /// What is known of a client's connection.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -34,6 +36,8 @@ pub(super) struct Connection {
     relay: Option<Relay>,
     /// The peer's address as a header value.
     pub(super) peer_value: HeaderValue,
+    /// Its TLS; `None` in clear text.
+    pub(super) tls: Option<Tls>,
     /// Even: a request header is awaited or read. Odd: it is complete. Grows with every request of
     /// an HTTP/1.1 connection.
     turn: AtomicU32,
@@ -67,6 +71,7 @@ impl Connection {
             peer,
             relay,
             peer_value: HeaderValue::try_from(text).expect("an ip address is a valid header value"),
+            tls: None,
             turn: AtomicU32::new(0),
         }
     }
@@ -144,6 +149,9 @@ impl RequestLine {
         self.spaces <= 2
     }
 }
+
+/// How long a client may take to be told that its connection ends.
+const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The first bytes of an HTTP/2 connection: RFC 9113 section 3.4.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -326,8 +334,11 @@ impl AsyncWrite for Guarded {
 
 #[async_trait]
 impl Shutdown for Guarded {
+    /// Bounded: TLS says goodbye, and a client that takes no bytes would be waited for without end.
     async fn shutdown(&mut self) {
-        self.inner.shutdown().await;
+        if tokio::time::timeout(GOODBYE, self.inner.shutdown()).await.is_err() {
+            log::debug!("{} does not take the end of its connection", self.connection.peer);
+        }
     }
 }
 

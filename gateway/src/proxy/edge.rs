@@ -8,15 +8,16 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
-use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::default_h2_options;
+use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
 use super::Proxy;
 use super::arrival::{Arrivals, ConnectionOptions, ProxyHeaders};
 use super::connection::{Connection, Guarded, HeaderLimits};
+use super::handshake::{Handshakes, Tls};
 use super::limits::ConnectionLimits;
 use super::overload::Overload;
 use crate::request::forwarded::TrustedProxies;
@@ -57,6 +58,8 @@ pub struct EdgeOptions {
     pub proxy_headers: ProxyHeaders,
     /// Whose connections are not counted by address.
     pub trusted_proxies: TrustedProxies,
+    /// The ports on which TLS is spoken.
+    pub tls_ports: HashSet<u16>,
     /// The `Server` header.
     pub server_header: String,
 }
@@ -67,6 +70,7 @@ pub struct Edge {
     arrivals: Arrivals,
     limits: Arc<HeaderLimits>,
     options: EdgeOptions,
+    handshakes: Handshakes,
     metrics: Arc<Metrics>,
 }
 
@@ -75,6 +79,7 @@ impl Edge {
     pub fn new(
         mut proxy: HttpProxy<Proxy>,
         options: EdgeOptions,
+        handshakes: Handshakes,
         overload: Arc<Overload>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -104,7 +109,7 @@ impl Edge {
             overload,
             metrics: Arc::clone(&metrics),
         };
-        Self { proxy: Arc::new(proxy), arrivals, limits: Arc::new(limits), options, metrics }
+        Self { proxy: Arc::new(proxy), arrivals, limits: Arc::new(limits), options, handshakes, metrics }
     }
 
     fn session(&self, stream: Stream) -> ServerSession {
@@ -135,21 +140,66 @@ impl Edge {
     }
 }
 
+/// Which protocol a connection may speak.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaks {
+    Http1,
+    /// HTTP/2 by prior knowledge, or HTTP/1.1.
+    Either,
+    /// HTTP/2, as negotiated by TLS.
+    Http2,
+}
+
+impl Edge {
+    /// TLS, on the ports where it is spoken. `None` when the handshake failed.
+    async fn secured(&self, stream: Stream, port: u16) -> Option<(Stream, Option<Tls>)> {
+        if self.options.tls_ports.contains(&port) {
+            let (stream, tls) = self.handshakes.accept(stream).await?;
+            return Some((stream, Some(tls)));
+        }
+        Some((stream, None))
+    }
+
+    fn speaks(&self, stream: &Stream, port: u16) -> Speaks {
+        match stream.selected_alpn_proto() {
+            Some(ALPN::H2) => Speaks::Http2,
+            _ if self.options.h2c_ports.contains(&port) => Speaks::Either,
+            _ => Speaks::Http1,
+        }
+    }
+
+    async fn serve(&self, mut stream: Guarded, speaks: Speaks, connection: &Connection, shutdown: &ShutdownWatch) {
+        let is_http2 = match speaks {
+            Speaks::Http1 => Ok(false),
+            Speaks::Either | Speaks::Http2 => stream.begins_http2().await,
+        };
+        match is_http2 {
+            Ok(true) => {
+                connection.header_complete();
+                ServerApp::process_new(&self.proxy, Box::new(stream), shutdown).await;
+            }
+            Ok(false) if speaks == Speaks::Http2 => {
+                log::debug!("{} negotiated HTTP/2 and does not speak it", connection.peer);
+            }
+            Ok(false) => self.http1(stream, connection, shutdown).await,
+            Err(e) => log::debug!("{} left before its first request: {e}", connection.peer),
+        }
+    }
+}
+
 /// Without Pingora's `cleanup`, which cuts idle connections off the moment the listeners close: they
 /// are told with their next response.
 #[async_trait]
 impl ServerApp for Edge {
     async fn process_new(self: &Arc<Self>, mut stream: Stream, shutdown: &ShutdownWatch) -> Option<Stream> {
         let _counted = self.metrics.begin_connection();
-        let arrival = self.arrivals.admit(&mut stream).await?;
-        let connection = &arrival.connection;
-        let mut stream = Guarded::new(stream, Arc::clone(connection), Arc::clone(&self.limits)).ok()?;
-        if self.options.h2c_ports.contains(&arrival.port) && stream.begins_http2().await.ok()? {
-            connection.header_complete();
-            ServerApp::process_new(&self.proxy, Box::new(stream), shutdown).await;
-        } else {
-            self.http1(stream, connection, shutdown).await;
-        }
+        let mut arrival = self.arrivals.admit(&mut stream).await?;
+        let (stream, tls) = self.secured(stream, arrival.port).await?;
+        arrival.connection.tls = tls;
+        let speaks = self.speaks(&stream, arrival.port);
+        let connection = Arc::new(arrival.connection);
+        let stream = Guarded::new(stream, Arc::clone(&connection), Arc::clone(&self.limits)).ok()?;
+        self.serve(stream, speaks, &connection, shutdown).await;
         None
     }
 }

@@ -19,6 +19,7 @@ use crate::request::forwarded::TrustedProxies;
 use crate::request::path::PathRules;
 use crate::snapshot::Handle;
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
+use crate::tls::Files;
 
 mod admit;
 mod answer;
@@ -27,6 +28,7 @@ mod body;
 mod connection;
 mod context;
 mod edge;
+mod handshake;
 mod hash_key;
 mod head;
 mod limits;
@@ -41,6 +43,7 @@ mod upstream_request;
 pub use arrival::{ConnectionOptions, ProxyHeaders};
 pub use context::Context;
 pub use edge::{Edge, EdgeOptions};
+pub use handshake::Handshakes;
 pub use overload::Overload;
 
 /// What the proxy needs to know of the configuration file.
@@ -58,6 +61,8 @@ pub struct ProxyOptions {
     pub send_timeout: Duration,
     /// Where `/admin` and `/dashboard` go when they are answered here too.
     pub internal: Option<Internal>,
+    /// Certificates from files.
+    pub certificates: Arc<Files>,
 }
 
 /// The admin on the data ports, as an opaque peer.

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+mod certificate;
 pub mod key;
 mod lenient;
 mod node;
@@ -13,6 +14,9 @@ mod route;
 mod service;
 pub mod stored;
 
+pub use certificate::{
+    Certificate, ClientAuth, Pair, Summary, alt_names, client_cas, fingerprint, host_patterns, name_text,
+};
 pub use node::{Node, NodeOverlay, NodeState};
 pub use plugin::GlobalPlugin;
 pub use route::{Place, Predicate, PredicateTest, Protocol, Route};

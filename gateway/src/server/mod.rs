@@ -24,10 +24,11 @@ use crate::config::Config;
 use crate::control::{Control, ControlOptions, ControlStatus};
 use crate::demo;
 use crate::pipeline::Registry;
-use crate::proxy::{Edge, Internal, Overload, Proxy};
+use crate::proxy::{Edge, Handshakes, Internal, Overload, Proxy};
 use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
 use crate::store::SharedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
+use crate::tls;
 use crate::upstream::MAX_TRIES;
 use crate::upstream::health;
 use listening::{Listening, WhenStopped};
@@ -35,6 +36,7 @@ use shutdown::Ending;
 use sockets::Sockets;
 
 mod admin;
+mod certificates;
 mod demo_hint;
 mod files;
 mod listening;
@@ -78,6 +80,8 @@ struct Parts {
     status: Arc<ControlStatus>,
     draining: Arc<AtomicBool>,
     overload: Arc<Overload>,
+    /// Certificates from files.
+    certificates: Arc<tls::Files>,
     /// Whether the data plane accepts connections.
     listening: AtomicBool,
     sockets: Sockets,
@@ -120,6 +124,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?;
     let checker = Arc::new(options::checker(&config, registry));
     let handle = Arc::new(Handle::default());
+    let certificates = options::tls_files(&config, options::tls_settings(&config)).context("tls")?;
     let store = runtime.block_on(async { store::open(&config.store) })?;
     if run.demo {
         runtime.block_on(start_demo(&store, &config, ending.stopped.subscribe()))?;
@@ -134,6 +139,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         ending,
         config_file: run.config_file.clone(),
         reloads: watch::Sender::new(Arc::new(config.clone())),
+        certificates: Arc::new(certificates),
         config,
         metrics,
         access,
@@ -160,6 +166,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     start_health_checks(&parts, &runtime);
     runtime.spawn(await_listening(Arc::clone(&parts), run.demo));
     memory::watch(&parts, &runtime);
+    runtime.spawn(certificates::watch(Arc::clone(&parts)));
     let result = data_plane(&parts, internal);
 
     log::info!("stopping");
@@ -264,27 +271,33 @@ fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let proxy = Proxy::new(
-        options::proxy(config, internal)?,
+        options::proxy(config, internal, Arc::clone(&parts.certificates))?,
         Arc::clone(&parts.handle),
         Arc::clone(&parts.metrics),
         Arc::clone(&parts.access),
         Arc::clone(&parts.draining),
         Arc::clone(&parts.overload),
     );
+    let handshakes = Handshakes::new(
+        Arc::clone(&parts.handle),
+        Arc::clone(&parts.certificates),
+        config.tls.handshake_timeout,
+        Arc::clone(&parts.metrics),
+    );
     let edge = Edge::new(
         http_proxy(&server.configuration, proxy),
         options::edge(config, files::raise_limit()),
+        handshakes,
         Arc::clone(&parts.overload),
         Arc::clone(&parts.metrics),
     );
     let mut service = Service::new("gateway".into(), edge);
-    for address in config.listeners.http.iter().chain(&config.listeners.h2c) {
+    for (_, address) in config.data_addresses() {
         let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
         log::info!("listening on {address}");
     }
-    let data = config.listeners.http.iter().chain(&config.listeners.h2c).copied();
-    let sockets = parts.sockets.for_pingora(data)?;
+    let sockets = parts.sockets.for_pingora(config.data_addresses().map(|(_, address)| address))?;
     server.add_service(Listening { service, sockets, parts: Arc::clone(parts) });
     let stopped = WhenStopped(parts.ending.stopped.subscribe());
     server.run(RunArgs { shutdown_signal: Box::new(stopped) });

@@ -2,20 +2,24 @@
 
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use http::HeaderValue;
 
 use crate::config::{
-    AccessLogConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat, OverloadConfig, StoreKind,
+    AccessLogConfig, ClientAuthConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat,
+    OverloadConfig, StoreKind, TlsVersion,
 };
 use crate::pipeline::Registry;
 use crate::proxy::{ConnectionOptions, EdgeOptions, Internal, Overload, ProxyHeaders, ProxyOptions};
 use crate::request::forwarded::TrustedProxies;
 use crate::request::path::{self, PathRules};
+use crate::resource::ClientAuth;
 use crate::snapshot::{Checker, ServiceDefaults};
 use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
+use crate::tls;
 use crate::upstream::health::HealthOptions;
 use crate::upstream::{PeerOptions, RetryPolicy, UpstreamOptions};
 
@@ -64,7 +68,7 @@ pub(crate) fn checker(config: &Config, registry: Registry) -> Checker {
 /// guards, one to a data port a loop), and those of etcd.
 fn own_addresses(config: &Config) -> Vec<SocketAddr> {
     let mut own: Vec<SocketAddr> = config.admin.listen.into_iter().chain(config.status.listen).collect();
-    own.extend(config.listeners.http.iter().chain(&config.listeners.h2c));
+    own.extend(config.data_addresses().map(|(_, address)| address));
     if config.store.kind == StoreKind::Etcd {
         for endpoint in &config.store.etcd.endpoints {
             let address = endpoint.split_once("://").map_or(endpoint.as_str(), |(_, address)| address);
@@ -113,7 +117,11 @@ pub(super) fn health(config: &HealthcheckConfig) -> HealthOptions {
     }
 }
 
-pub(super) fn proxy(config: &Config, internal: Option<Internal>) -> anyhow::Result<ProxyOptions> {
+pub(super) fn proxy(
+    config: &Config,
+    internal: Option<Internal>,
+    certificates: Arc<tls::Files>,
+) -> anyhow::Result<ProxyOptions> {
     Ok(ProxyOptions {
         rules: rules(config),
         trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
@@ -121,6 +129,7 @@ pub(super) fn proxy(config: &Config, internal: Option<Internal>) -> anyhow::Resu
         server_header: HeaderValue::from_str(&config.client.server_header).context("client.server_header")?,
         send_timeout: config.client.send_timeout,
         internal,
+        certificates,
     })
 }
 
@@ -131,7 +140,6 @@ pub(super) fn overload(config: &OverloadConfig) -> Overload {
 /// Of `files` open files, some are kept for connections to nodes, logs and the store.
 pub(super) fn edge(config: &Config, files: usize) -> EdgeOptions {
     let client = &config.client;
-    let listeners = || config.listeners.http.iter().chain(&config.listeners.h2c);
     EdgeOptions {
         header_timeout: client.header_timeout,
         max_header_size: usize::try_from(client.max_header_size.0).unwrap_or(usize::MAX),
@@ -140,7 +148,7 @@ pub(super) fn edge(config: &Config, files: usize) -> EdgeOptions {
         keepalive_timeout: client.keepalive_timeout,
         h2_idle_timeout: client.h2_idle_timeout,
         h2_max_streams: client.h2_max_streams,
-        ports: listeners().map(SocketAddr::port).collect(),
+        ports: config.data_addresses().map(|(_, address)| address.port()).collect(),
         connections: ConnectionOptions {
             max_total: files / 4 * 3,
             max_per_listener: client.max_connections,
@@ -152,7 +160,40 @@ pub(super) fn edge(config: &Config, files: usize) -> EdgeOptions {
             ports: client.proxy_protocol.ports.iter().copied().collect(),
         },
         trusted_proxies: TrustedProxies::new(client.trusted_proxies.clone()),
+        tls_ports: config.tls.listen.iter().map(std::net::SocketAddr::port).collect(),
         h2c_ports: config.listeners.h2c.iter().map(std::net::SocketAddr::port).collect(),
         server_header: client.server_header.clone(),
+    }
+}
+
+/// What holds for every certificate.
+pub(super) fn tls_settings(config: &Config) -> Arc<tls::Settings> {
+    let min_version = match config.tls.min_version {
+        TlsVersion::Tls12 => tls::MinVersion::Tls12,
+        TlsVersion::Tls13 => tls::MinVersion::Tls13,
+    };
+    Arc::new(tls::Settings { min_version, ..tls::Settings::default() })
+}
+
+/// The certificates from files. The first is the default when none says that it is.
+pub(super) fn tls_files(config: &Config, settings: Arc<tls::Settings>) -> Result<tls::Files, tls::FileError> {
+    let config = &config.tls;
+    let has_default = config.certificates.iter().any(|certificate| certificate.default);
+    let files = config.certificates.iter().enumerate().map(|(i, certificate)| tls::PemFiles {
+        cert: certificate.cert.clone(),
+        key: certificate.key.clone(),
+        hosts: certificate.hosts.clone(),
+        default: certificate.default || (i == 0 && !has_default),
+        client_ca: certificate.client_ca.clone(),
+        client_auth: certificate.client_auth.map(client_auth),
+    });
+    tls::Files::open(settings, files.collect(), config.client_ca.clone(), client_auth(config.client_auth))
+}
+
+fn client_auth(auth: ClientAuthConfig) -> ClientAuth {
+    match auth {
+        ClientAuthConfig::None => ClientAuth::None,
+        ClientAuthConfig::Request => ClientAuth::Request,
+        ClientAuthConfig::Require => ClientAuth::Require,
     }
 }

@@ -20,11 +20,9 @@ const BACKLOG: i32 = 65_535;
 
 /// Every address of the configuration, with the field that names it.
 pub(super) fn addresses(config: &Config) -> Vec<(&'static str, SocketAddr)> {
-    let http = config.listeners.http.iter().map(|a| ("listeners.http", *a));
-    let h2c = config.listeners.h2c.iter().map(|a| ("listeners.h2c", *a));
     let admin = config.admin.listen.map(|a| ("admin.listen", a));
     let status = config.status.listen.map(|a| ("status.listen", a));
-    http.chain(h2c).chain(admin).chain(status).collect()
+    config.data_addresses().chain(admin).chain(status).collect()
 }
 
 /// The sockets by their addresses.

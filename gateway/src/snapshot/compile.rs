@@ -172,6 +172,7 @@ impl Compiler {
             revision,
             rejected: self.rejected.values().cloned().collect(),
             router,
+            certificates: Arc::clone(&before.certificates),
             services: self.slots.clone().into(),
             routes: self.entries.len(),
         });

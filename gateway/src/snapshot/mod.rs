@@ -14,6 +14,7 @@ use crate::pipeline::Pipeline;
 use crate::resource::{Protocol, Retry, Timeouts};
 use crate::router::{Lookup, Router};
 use crate::telemetry::{RouteMetrics, ServiceMetrics};
+use crate::tls::CertStore;
 use crate::upstream::{RetryOn, Upstream};
 
 pub mod change;
@@ -123,6 +124,8 @@ pub struct Snapshot {
     pub revision: u64,
     /// What is not live as the store has it.
     pub rejected: Arc<[Rejected]>,
+    /// Certificates for TLS towards clients.
+    pub certificates: Arc<CertStore>,
     router: Arc<Router<Arc<CompiledRoute>>>,
     services: Box<[Slot]>,
     routes: usize,

@@ -38,6 +38,8 @@ pub struct Metrics {
     pub config: ConfigMetrics,
     /// What was turned away.
     pub edge: EdgeMetrics,
+    /// TLS handshakes by how they ended.
+    pub handshakes: HandshakeMetrics,
     requests: Stripes,
     connections: Stripes,
 }
@@ -55,6 +57,7 @@ impl Metrics {
             drops: Mutex::default(),
             config: ConfigMetrics::default(),
             edge: EdgeMetrics::default(),
+            handshakes: HandshakeMetrics::default(),
             requests: Stripes::default(),
             connections: Stripes::default(),
         })
@@ -187,6 +190,33 @@ impl ServiceMetrics {
         if !answered {
             self.failures.fetch_add(1, Ordering::Relaxed);
         }
+    }
+}
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// A new session.
+    Full,
+    /// An earlier session was resumed.
+    Resumed,
+    /// It failed: no certificate, none in common, or the client left.
+    Failed,
+    /// It took too long.
+    TimedOut,
+}
+
+/// The labels of [`HandshakeMetrics`], in the order of [`Handshake`].
+pub(super) const HANDSHAKES: [&str; 4] = ["full", "resumed", "failed", "timeout"];
+
+/// TLS handshakes by how they ended.
+#[derive(Debug, Default)]
+pub struct HandshakeMetrics(pub(super) [AtomicU64; HANDSHAKES.len()]);
+
+impl HandshakeMetrics {
+    /// Counts one that ended.
+    pub fn count(&self, ended: Handshake) {
+        self.0[ended as usize].fetch_add(1, Ordering::Relaxed);
     }
 }
 

@@ -10,7 +10,7 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{Family, Live, clean};
-use super::metrics::{CLASSES, Metrics, RouteMetrics};
+use super::metrics::{CLASSES, HANDSHAKES, Metrics, RouteMetrics};
 
 /// Appends all figures.
 pub(super) fn encode(metrics: &Arc<Metrics>, out: &mut String) -> fmt::Result {
@@ -46,7 +46,10 @@ impl Page<'_> {
         let refused = metrics.edge.refused().map(|(reason, count)| ([("reason", reason)], count));
         self.counters("connections_refused", "Client connections closed unread, by reason.", refused)?;
         let shed = metrics.edge.shed_requests().map(|(reason, count)| ([("reason", reason)], count));
-        self.counters("requests_shed", "Requests answered with 503 under load, by reason.", shed)
+        self.counters("requests_shed", "Requests answered with 503 under load, by reason.", shed)?;
+        let handshakes = HANDSHAKES.iter().zip(&metrics.handshakes.0);
+        let handshakes = handshakes.map(|(ended, count)| ([("result", *ended)], count.load(Ordering::Relaxed)));
+        self.counters("tls_handshakes", "TLS handshakes by how they ended.", handshakes.filter(|(_, count)| *count > 0))
     }
 
     /// Classes and routes that have seen nothing are left out: ten thousand idle routes cost nothing.

@@ -59,6 +59,40 @@ pub trait ResponseHead: Send + Sync {
     fn remove_header(&mut self, name: &HeaderName) -> Option<HeaderValue>;
 }
 
+/// What is known of a client's TLS connection.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TlsInfo {
+    /// The version, such as `TLSv1.3`.
+    pub version: &'static str,
+    /// The cipher suite, by OpenSSL's name.
+    pub cipher: &'static str,
+    /// The server name (SNI) the client asked for, in lower case.
+    pub server_name: Option<String>,
+    /// Whether an earlier session was resumed.
+    pub resumed: bool,
+    /// The client's certificate, when it showed one. It was verified.
+    pub client_certificate: Option<ClientCertificate>,
+}
+
+/// A client's certificate, verified against the CAs that are configured.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ClientCertificate {
+    /// Whom it names, such as `CN=billing,O=Example`.
+    pub subject: String,
+    /// Who issued it.
+    pub issuer: String,
+    /// Its number, in hexadecimal.
+    pub serial: String,
+    /// The DNS names in it.
+    pub dns_names: Vec<String>,
+    /// The email addresses in it.
+    pub email_addresses: Vec<String>,
+    /// The URIs in it, such as `spiffe://example.org/billing`.
+    pub uris: Vec<String>,
+    /// SHA-256 of it, in hexadecimal.
+    pub fingerprint: String,
+}
+
 /// What the gateway knows of a request beside its head. It lives from the first phase to the last.
 #[derive(Debug)]
 pub struct RequestState {
@@ -70,6 +104,8 @@ pub struct RequestState {
     pub started: Instant,
     /// Set by the plugin that gives a request its id; written to the access log.
     pub trace_id: Option<HeaderValue>,
+    /// The client's TLS; `None` in clear text.
+    pub tls: Option<Arc<TlsInfo>>,
     path: String,
     query: Option<String>,
     path_changed: bool,
@@ -84,11 +120,27 @@ impl RequestState {
             client_ip,
             started: Instant::now(),
             trace_id: None,
+            tls: None,
             path,
             query,
             path_changed: false,
             extensions: None,
         }
+    }
+
+    /// Whether the client came by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The server name (SNI) the client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.tls.as_ref()?.server_name.as_deref()
+    }
+
+    /// The client's certificate, verified; `None` when it showed none.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.tls.as_ref()?.client_certificate.as_ref()
     }
 
     /// The normalised path: decoded but for reserved characters, dot segments resolved.
@@ -163,5 +215,20 @@ impl<'a> RequestCtx<'a> {
     /// The normalised path.
     pub fn path(&self) -> &str {
         self.state.path()
+    }
+
+    /// Whether the client came by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.state.is_tls()
+    }
+
+    /// The server name (SNI) the client asked for.
+    pub fn server_name(&self) -> Option<&str> {
+        self.state.server_name()
+    }
+
+    /// The client's certificate, verified; `None` when it showed none.
+    pub fn client_certificate(&self) -> Option<&ClientCertificate> {
+        self.state.client_certificate()
     }
 }

@@ -17,7 +17,9 @@ mod flow;
 pub mod harness;
 mod plugin;
 
-pub use context::{Protocol, RequestCtx, RequestHead, RequestState, ResponseHead, RouteInfo};
+pub use context::{
+    ClientCertificate, Protocol, RequestCtx, RequestHead, RequestState, ResponseHead, RouteInfo, TlsInfo,
+};
 pub use env::{Counter, Env, EnvError, Environment, KeyChange, KeyValue, Task};
 pub use factory::{ConfigError, Factory};
 pub use flow::{Flow, Response};
