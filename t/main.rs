@@ -19,6 +19,7 @@ mod etcd;
 mod faults;
 mod grpc;
 mod headers;
+mod health;
 mod http1_forms;
 mod layering;
 mod lifecycle;

@@ -73,7 +73,7 @@ impl Default for UpstreamConfig {
     }
 }
 
-/// Active TCP health checks, with the names and defaults of the old gateway.
+/// Active health checks, with the names and defaults of the old gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, Default)]
 #[serde(deny_unknown_fields, default)]
 pub struct HealthcheckConfig {
@@ -85,9 +85,17 @@ pub struct HealthcheckConfig {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActiveCheckConfig {
-    /// `tcp`: a connection is made and closed.
+    /// What is asked.
     #[serde(rename = "type")]
     pub kind: CheckKind,
+    /// A port other than the node's own.
+    pub port: Option<u16>,
+    /// The path of an http probe, `/` when absent; the service a grpc probe asks for.
+    pub path: Option<String>,
+    /// The host of an http or grpc probe; the node's address when absent.
+    pub host: Option<String>,
+    /// The share of an interval that is left to chance, 0 to 1.
+    pub jitter: f64,
     /// Time for one probe, in seconds.
     pub timeout: f64,
     /// Probes running at the same time.
@@ -102,6 +110,10 @@ impl Default for ActiveCheckConfig {
     fn default() -> Self {
         Self {
             kind: CheckKind::Tcp,
+            port: None,
+            path: None,
+            host: None,
+            jitter: 0.1,
             timeout: 1.0,
             concurrency: 10,
             healthy: HealthyConfig::default(),
@@ -117,6 +129,10 @@ pub enum CheckKind {
     /// A connection is made and closed.
     #[default]
     Tcp,
+    /// A GET is answered with an expected status.
+    Http,
+    /// `grpc.health.v1.Health/Check` says SERVING.
+    Grpc,
 }
 
 /// Probes of healthy nodes.
@@ -127,11 +143,13 @@ pub struct HealthyConfig {
     pub interval: f64,
     /// Successes that make an unhealthy node healthy.
     pub successes: u32,
+    /// The statuses of an http probe that are a success; 200 to 399 when empty.
+    pub http_statuses: Vec<u16>,
 }
 
 impl Default for HealthyConfig {
     fn default() -> Self {
-        Self { interval: 3.0, successes: 1 }
+        Self { interval: 3.0, successes: 1, http_statuses: Vec::new() }
     }
 }
 
@@ -141,7 +159,7 @@ impl Default for HealthyConfig {
 pub struct UnhealthyConfig {
     /// Seconds between probes; 0 = none.
     pub interval: f64,
-    /// Failures that make a healthy node unhealthy.
+    /// Failures that make a healthy node unhealthy, of whatever probe.
     pub tcp_failures: u32,
 }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use super::{ClientAuthConfig, Config, StoreKind};
+use super::{CheckKind, ClientAuthConfig, Config, StoreKind};
 
 /// What the old gateway shipped, and everybody knows.
 const KNOWN_JWT_SECRET: &str = "ws-cloud-gateway-1024";
@@ -133,6 +133,21 @@ fn limits(config: &Config) -> Result<(), Problem> {
             if !(0.0..=86_400.0).contains(&seconds) || (field.ends_with("timeout") && seconds == 0.0) {
                 return Err(problem(field, format!("{seconds} is not a sensible number of seconds")));
             }
+        }
+        if !(0.0..=1.0).contains(&active.jitter) {
+            return Err(problem("healthcheck.active.jitter", "must be from 0 to 1, such as 0.1"));
+        }
+        if active.port == Some(0) {
+            return Err(problem("healthcheck.active.port", "must be from 1 to 65535"));
+        }
+        if let Some(path) = active.path.as_ref().filter(|_| active.kind == CheckKind::Http)
+            && (!path.starts_with('/') || path.bytes().any(|b| !b.is_ascii_graphic()))
+        {
+            return Err(problem("healthcheck.active.path", format!("\"{path}\" is no path, such as /healthz")));
+        }
+        if active.host.as_deref().is_some_and(|host| host.is_empty() || host.contains(|c: char| !c.is_ascii_graphic()))
+        {
+            return Err(problem("healthcheck.active.host", "must be a host name, such as app.example.com"));
         }
         if active.concurrency == 0 || active.healthy.successes == 0 || active.unhealthy.tcp_failures == 0 {
             return Err(problem("healthcheck.active", "concurrency, successes and tcp_failures must be at least 1"));

@@ -10,7 +10,7 @@ use pingora::upstreams::peer::HttpPeer;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
-use super::Parts;
+use super::{Parts, health};
 use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
@@ -133,6 +133,7 @@ fn report(parts: &Parts) -> Value {
         "config": parts.status.to_json(),
         "routes": snapshot.route_count(),
         "services": snapshot.upstreams().count(),
+        "nodes_out": health::nodes_out(&snapshot),
         "rejected": &*snapshot.rejected,
     })
 }

@@ -30,7 +30,6 @@ use crate::store::SharedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
 use crate::tls;
 use crate::upstream::MAX_TRIES;
-use crate::upstream::health;
 use listening::{Listening, WhenStopped};
 use shutdown::Ending;
 use sockets::Sockets;
@@ -39,6 +38,7 @@ mod admin;
 mod certificates;
 mod demo_hint;
 mod files;
+mod health;
 mod listening;
 mod memory;
 mod options;
@@ -163,7 +163,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     // The data plane binds when there is something to serve, or it is known that there is nothing.
     is_ready.recv().context("control ended before it was ready")?;
     let internal = runtime.block_on(admin::start(&parts))?;
-    start_health_checks(&parts, &runtime);
+    health::start(&parts, Arc::default(), &runtime);
     runtime.spawn(await_listening(Arc::clone(&parts), run.demo));
     memory::watch(&parts, &runtime);
     runtime.spawn(certificates::watch(Arc::clone(&parts)));
@@ -218,21 +218,6 @@ fn control(
         snapshot_dir: config.snapshot.enabled.then(|| config.snapshot.dir.clone()),
     };
     Control::new(Arc::clone(store), Box::new(compiler), options)
-}
-
-fn start_health_checks(parts: &Parts, runtime: &Runtime) {
-    let options = parts.config.healthcheck.as_ref().map(options::health).unwrap_or_default();
-    let handle = Arc::clone(&parts.handle);
-    let checker = health::Checker::new(options);
-    runtime.spawn(checker.run(move || handle.load().upstreams().map(Arc::clone).collect()));
-    let handle = Arc::clone(&parts.handle);
-    parts.metrics.set_nodes(move |each| {
-        for upstream in handle.load().upstreams() {
-            for node in upstream.nodes() {
-                each(&upstream.name, &node.label, node.state.is_usable());
-            }
-        }
-    });
 }
 
 /// Waits until the data plane accepts connections. When it does not the process ends: Pingora

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use http::HeaderValue;
 
 use crate::config::{
-    AccessLogConfig, ClientAuthConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat,
+    AccessLogConfig, CheckKind, ClientAuthConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat,
     OverloadConfig, StoreKind, TlsVersion,
 };
 use crate::pipeline::Registry;
@@ -17,10 +17,10 @@ use crate::proxy::{ConnectionOptions, EdgeOptions, Internal, Overload, ProxyHead
 use crate::request::forwarded::TrustedProxies;
 use crate::request::path::{self, PathRules};
 use crate::resource::ClientAuth;
-use crate::snapshot::{Checker, ServiceDefaults};
+use crate::snapshot::{CheckDefaults, Checker, ServiceDefaults};
 use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
 use crate::tls;
-use crate::upstream::health::HealthOptions;
+use crate::upstream::health::{Check, GrpcProbe, HttpProbe, Probe};
 use crate::upstream::{PeerOptions, RetryPolicy, UpstreamOptions};
 
 pub(super) fn error_log(config: &ErrorLogConfig) -> ErrorLogOptions {
@@ -102,18 +102,37 @@ pub(super) fn services(config: &Config) -> ServiceDefaults {
             eject_time: upstream.eject_time,
             ..UpstreamOptions::default()
         },
+        check: check(config.healthcheck.as_ref()),
     }
 }
 
-pub(super) fn health(config: &HealthcheckConfig) -> HealthOptions {
+fn check(config: Option<&HealthcheckConfig>) -> CheckDefaults {
+    let Some(config) = config else { return CheckDefaults::default() };
     let active = &config.active;
-    HealthOptions {
-        timeout: Duration::from_secs_f64(active.timeout),
-        concurrency: active.concurrency,
-        healthy_interval: Duration::from_secs_f64(active.healthy.interval),
-        successes: active.healthy.successes,
-        unhealthy_interval: Duration::from_secs_f64(active.unhealthy.interval),
-        failures: active.unhealthy.tcp_failures,
+    let probe = match active.kind {
+        CheckKind::Tcp => Probe::Tcp,
+        CheckKind::Http => Probe::Http(HttpProbe {
+            path: active.path.clone().unwrap_or_else(|| "/".to_owned()),
+            host: active.host.clone(),
+            statuses: active.healthy.http_statuses.clone(),
+        }),
+        CheckKind::Grpc => {
+            Probe::Grpc(GrpcProbe { service: active.path.clone().unwrap_or_default(), host: active.host.clone() })
+        }
+    };
+    CheckDefaults {
+        on: true,
+        check: Check {
+            probe,
+            port: active.port,
+            timeout: Duration::from_secs_f64(active.timeout),
+            interval: Duration::from_secs_f64(active.healthy.interval),
+            unhealthy_interval: Duration::from_secs_f64(active.unhealthy.interval),
+            jitter: active.jitter,
+            successes: active.healthy.successes,
+            failures: active.unhealthy.tcp_failures,
+            single: false,
+        },
     }
 }
 

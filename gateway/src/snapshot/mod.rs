@@ -19,6 +19,7 @@ use crate::upstream::{RetryOn, Upstream};
 
 pub mod change;
 mod compile;
+mod health;
 mod object;
 mod services;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod tests;
 
 pub use change::{Change, Publish, Rejected, Serving};
 pub use compile::{CompileOptions, Compiler};
+pub use health::CheckDefaults;
 pub use object::Checker;
 pub use services::ServiceDefaults;
 

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
+use super::CheckDefaults;
 use crate::resource::{self, Balancer, HashPolicy, Node, NodeOverlay, Service, Timeouts};
 use crate::upstream::{
     Balancing, HashOn, Hashing, Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn, RetryPolicy,
@@ -17,6 +18,8 @@ pub struct ServiceDefaults {
     pub peer: PeerOptions,
     /// How nodes are used.
     pub upstream: UpstreamOptions,
+    /// How nodes are probed.
+    pub check: CheckDefaults,
 }
 
 /// What is remembered of a service over rebuilds.
@@ -99,6 +102,7 @@ impl Upstreams {
             first_byte: service.timeouts.first_byte.or(defaults.first_byte),
             total: service.timeouts.total.or(defaults.total),
             eject_time: service.health.passive.eject_time.unwrap_or(defaults.eject_time),
+            check: self.defaults.check.check(service.health.active.as_ref()),
         }
     }
 

@@ -271,7 +271,7 @@ fn what_did_not_change_is_the_same_object_and_keeps_its_state() {
         (route, Arc::clone(upstream))
     };
     let (route_before, upstream_before) = get(&bench, "/a/x");
-    upstream_before.nodes()[0].state.set_healthy(false);
+    upstream_before.nodes()[0].state.condemn("refused");
     let first = upstream_before.pick(&Wish::new(&Tried::default()), |_| true);
     bench.put("routes/b", route("/b/x/*", "s"));
     let (key, value) = node("s", 3);

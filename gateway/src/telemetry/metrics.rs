@@ -21,8 +21,34 @@ pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.
 /// The labels of [`RouteMetrics::requests`].
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
-/// Says of each node whether it is up, as `(service, node, up)`.
-pub(super) type Nodes = dyn Fn(&mut dyn FnMut(&str, &str, bool)) + Send + Sync;
+/// What a scrape says of a node.
+#[derive(Debug, Clone, Copy)]
+pub struct NodeFigures<'a> {
+    /// Its service.
+    pub service: &'a str,
+    /// Its address.
+    pub node: &'a str,
+    /// Whether requests go to it.
+    pub up: bool,
+    /// Why it is left out because of what requests showed, if it is.
+    pub ejected: Option<&'static str>,
+}
+
+/// What a scrape says of the nodes of a service together, counted since the service is known.
+#[derive(Debug, Clone, Copy)]
+pub struct HealthFigures<'a> {
+    /// The service.
+    pub service: &'a str,
+    /// Probes by their result.
+    pub probes: [(&'static str, u64); 2],
+    /// What nodes became, and how often.
+    pub changes: [(&'static str, u64); 4],
+}
+
+/// Tells each node.
+pub(super) type Nodes = dyn Fn(&mut dyn FnMut(NodeFigures<'_>)) + Send + Sync;
+/// Tells each service.
+pub(super) type Health = dyn Fn(&mut dyn FnMut(HealthFigures<'_>)) + Send + Sync;
 
 /// All figures of one gateway.
 pub struct Metrics {
@@ -33,6 +59,7 @@ pub struct Metrics {
     pub(super) plugin_panics: Family<1, AtomicU64>,
     pub(super) plugin_events: Family<2, AtomicU64>,
     pub(super) nodes: OnceLock<Box<Nodes>>,
+    pub(super) health: OnceLock<Box<Health>>,
     pub(super) drops: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
     /// The configuration's state; control writes it.
     pub config: ConfigMetrics,
@@ -54,6 +81,7 @@ impl Metrics {
             plugin_panics: Family::new(max_labels),
             plugin_events: Family::new(max_labels),
             nodes: OnceLock::new(),
+            health: OnceLock::new(),
             drops: Mutex::default(),
             config: ConfigMetrics::default(),
             edge: EdgeMetrics::default(),
@@ -84,8 +112,13 @@ impl Metrics {
     }
 
     /// Where to learn which nodes are up, at each scrape. The first source given is kept.
-    pub fn set_nodes(&self, nodes: impl Fn(&mut dyn FnMut(&str, &str, bool)) + Send + Sync + 'static) {
+    pub fn set_nodes(&self, nodes: impl Fn(&mut dyn FnMut(NodeFigures<'_>)) + Send + Sync + 'static) {
         let _kept = self.nodes.set(Box::new(nodes));
+    }
+
+    /// Where to learn how services' nodes are, at each scrape. The first source given is kept.
+    pub fn set_health(&self, health: impl Fn(&mut dyn FnMut(HealthFigures<'_>)) + Send + Sync + 'static) {
+        let _kept = self.health.set(Box::new(health));
     }
 
     /// Shows a counter of lost log lines, as `gateway_<log>_dropped_total`.

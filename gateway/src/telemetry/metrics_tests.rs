@@ -63,8 +63,12 @@ fn all_names_are_there() {
     metrics.plugin_event("limit", "refused").fetch_add(4, Ordering::Relaxed);
     metrics.watch_drops("access_log", Arc::new(AtomicU64::new(9)));
     metrics.set_nodes(|each| {
-        each("demo1", "127.0.0.1:1024", true);
-        each("demo1", "[::1]:1025", false);
+        each(NodeFigures { service: "demo1", node: "127.0.0.1:1024", up: true, ejected: None });
+        each(NodeFigures { service: "demo1", node: "[::1]:1025", up: false, ejected: Some("errors") });
+    });
+    metrics.set_health(|each| {
+        let changes = [("healthy", 0), ("unhealthy", 1), ("ejected", 2), ("readmitted", 0)];
+        each(HealthFigures { service: "demo1", probes: [("success", 5), ("failure", 0)], changes });
     });
     metrics.config.stored_revision.store(12, Ordering::Relaxed);
     metrics.config.applied_revision.store(10, Ordering::Relaxed);
@@ -80,6 +84,9 @@ fn all_names_are_there() {
         ("gateway_upstream_failures_total{service=\"demo1\"}", 1.0),
         ("gateway_upstream_node_up{service=\"demo1\",node=\"127.0.0.1:1024\"}", 1.0),
         ("gateway_upstream_node_up{service=\"demo1\",node=\"[::1]:1025\"}", 0.0),
+        ("gateway_upstream_node_ejected{service=\"demo1\",node=\"[::1]:1025\",cause=\"errors\"}", 1.0),
+        ("gateway_upstream_probes_total{service=\"demo1\",result=\"success\"}", 5.0),
+        ("gateway_upstream_node_changes_total{service=\"demo1\",to=\"ejected\"}", 2.0),
         ("gateway_config_stored_revision", 12.0),
         ("gateway_config_applied_revision", 10.0),
         ("gateway_config_lag_revisions", 2.0),
@@ -127,7 +134,9 @@ fn ten_thousand_routes_stay_within_the_budget() {
 #[test]
 fn nodes_stay_within_the_budget() {
     let metrics = Metrics::new(5);
-    metrics.set_nodes(|each| (0..100).for_each(|n| each("demo", &format!("n{n}"), true)));
+    metrics.set_nodes(|each| {
+        (0..100).for_each(|n| each(NodeFigures { service: "demo", node: &format!("n{n}"), up: true, ejected: None }));
+    });
     let samples = scrape(&metrics);
     assert_eq!(samples.keys().filter(|series| series.starts_with("gateway_upstream_node_up{")).count(), 5);
 }

@@ -54,8 +54,8 @@ pub use edge::{EdgeMetrics, Refused, Shed};
 pub use error_log::{ErrorLog, ErrorLogOptions};
 pub use histogram::AtomicHistogram;
 pub use metrics::{
-    ConfigMetrics, ConnectionGuard, Handshake, METRICS_CONTENT_TYPE, Metrics, RequestGuard, RouteMetrics,
-    ServiceMetrics,
+    ConfigMetrics, ConnectionGuard, Handshake, HealthFigures, METRICS_CONTENT_TYPE, Metrics, NodeFigures, RequestGuard,
+    RouteMetrics, ServiceMetrics,
 };
 
 use std::path::PathBuf;

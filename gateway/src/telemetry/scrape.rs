@@ -87,18 +87,61 @@ impl Page<'_> {
         let help = "Attempts at a node that ended without a response, by service.";
         self.counters("upstream_failures", help, counts(|service| &service.failures))?;
 
+        self.nodes(metrics)?;
+        self.health(metrics)
+    }
+
+    fn nodes(&mut self, metrics: &Metrics) -> fmt::Result {
         let Some(nodes) = metrics.nodes.get() else { return Ok(()) };
         let help = "Whether a node is up (1) or down (0).";
         let mut family = self.0.encode_descriptor("upstream_node_up", help, None, MetricType::Gauge)?;
-        let (mut shown, mut result) = (0, Ok(()));
-        nodes(&mut |service, node, up| {
+        let (mut shown, mut result, mut ejected) = (0, Ok(()), Vec::new());
+        nodes(&mut |node| {
             shown += 1;
-            if shown <= metrics.max_labels && result.is_ok() {
-                let labels = [("service", clean(service)), ("node", clean(node))];
-                result = family.encode_family(&labels).and_then(|mut one| one.encode_gauge(&u64::from(up)));
+            if shown > metrics.max_labels || result.is_err() {
+                return;
+            }
+            let labels = [("service", clean(node.service)), ("node", clean(node.node))];
+            result = family.encode_family(&labels).and_then(|mut one| one.encode_gauge(&u64::from(node.up)));
+            if let Some(cause) = node.ejected {
+                let [service, node] = labels;
+                ejected.push([service, node, ("cause", cause.to_owned())]);
             }
         });
-        result
+        result?;
+        let help = "Nodes left out because of what requests showed (1), by cause.";
+        let mut family = self.0.encode_descriptor("upstream_node_ejected", help, None, MetricType::Gauge)?;
+        ejected.iter().try_for_each(|labels| family.encode_family(labels)?.encode_gauge(&1u64))
+    }
+
+    fn health(&mut self, metrics: &Metrics) -> fmt::Result {
+        let Some(health) = metrics.health.get() else { return Ok(()) };
+        let (mut probes, mut changes, mut shown) = (Vec::new(), Vec::new(), 0);
+        health(&mut |figures| {
+            shown += 1;
+            if shown <= metrics.max_labels {
+                let service = clean(figures.service);
+                let seen = |counts: &[(&'static str, u64)]| -> Vec<_> {
+                    counts.iter().filter(|(_, count)| *count > 0).map(|(to, n)| (service.clone(), *to, *n)).collect()
+                };
+                probes.extend(seen(&figures.probes));
+                changes.extend(seen(&figures.changes));
+            }
+        });
+        let help = "Probes of nodes, by service and result.";
+        let labels = |label, (service, value, count): &'_ (String, &'static str, u64)| {
+            ([("service", service.clone()), (label, (*value).to_owned())], *count)
+        };
+        let mut family = self.0.encode_descriptor("upstream_probes", help, None, MetricType::Counter)?;
+        for (labels, count) in probes.iter().map(|one| labels("result", one)) {
+            count_of(&mut family.encode_family(&labels)?, count)?;
+        }
+        let help = "Nodes that became healthy, unhealthy, ejected or readmitted, by service.";
+        let mut family = self.0.encode_descriptor("upstream_node_changes", help, None, MetricType::Counter)?;
+        for (labels, count) in changes.iter().map(|one| labels("to", one)) {
+            count_of(&mut family.encode_family(&labels)?, count)?;
+        }
+        Ok(())
     }
 
     fn config(&mut self, metrics: &Metrics) -> fmt::Result {

@@ -126,7 +126,7 @@ proptest! {
         for way in all() {
             let upstream = balancing(&weights, way);
             for node in down.iter().filter_map(|index| upstream.nodes().get(*index)) {
-                node.state.set_healthy(false);
+                node.state.condemn("refused");
             }
             let some_up = upstream.nodes().iter().any(|node| node.state.is_usable());
             for number in number..number.saturating_add(20) {
@@ -262,10 +262,10 @@ fn the_share_of_a_starting_node_grows_to_the_whole() {
 fn a_node_that_recovers_starts_slowly() {
     let state = NodeState::default();
     let over = Duration::from_secs(30);
-    state.set_healthy(true);
+    state.heal();
     assert_eq!(state.warmth(over, now_ms), None, "it was healthy already");
-    state.set_healthy(false);
-    state.set_healthy(true);
+    state.condemn("refused");
+    state.heal();
     assert!(state.warmth(over, now_ms).is_some());
     let ejected = NodeState::default();
     ejected.eject(Duration::from_secs(10));

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
@@ -29,6 +29,7 @@ mod timed;
 
 pub use balancer::{Balancing, HashOn, Hashing};
 pub use choice::Wish;
+use health::{Check, Counts};
 pub use outcome::Outcome;
 pub use peer::{PeerOptions, Peers};
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
@@ -70,6 +71,8 @@ pub struct UpstreamOptions {
     pub total: Option<Duration>,
     /// How long a node that refuses connections is left out.
     pub eject_time: Duration,
+    /// How its nodes are probed; not at all when absent.
+    pub check: Option<Arc<Check>>,
 }
 
 impl Default for UpstreamOptions {
@@ -83,6 +86,7 @@ impl Default for UpstreamOptions {
             first_byte: None,
             total: None,
             eject_time: Duration::from_secs(10),
+            check: None,
         }
     }
 }
@@ -96,6 +100,10 @@ pub struct Memory {
     latency: latency::Latency,
     /// The retries there may be.
     pub budget: RetryBudget,
+    /// Whether there may be nodes left out, which the health checker must look for.
+    pub(in crate::upstream) left_out: AtomicBool,
+    /// What has happened to its nodes.
+    pub counts: Counts,
 }
 
 /// The nodes of a service.

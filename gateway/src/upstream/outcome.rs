@@ -1,7 +1,9 @@
 //! What a try at a node came to, and what that means for the node.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::health::Counts;
 use super::state::now_ms;
 use super::{Balancing, Node, Upstream};
 
@@ -34,6 +36,7 @@ impl Upstream {
             Outcome::NoConnection => self.refused(node),
             Outcome::Answered { .. } => {
                 if node.state.readmit() {
+                    Counts::one(&self.memory.counts.readmitted);
                     log::info!("service \"{}\": node {} answers again", self.name, node.address);
                 }
             }
@@ -55,6 +58,8 @@ impl Upstream {
     fn refused(&self, node: &Node) {
         // A single node is never left out: there is nothing better to try.
         if self.nodes.len() > 1 && node.state.eject(self.options.eject_time) {
+            self.memory.left_out.store(true, Ordering::Relaxed);
+            Counts::one(&self.memory.counts.ejected);
             log::warn!("service \"{}\": node {} is left out, it does not take connections", self.name, node.address);
         }
     }

@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::health::Found;
 use super::latency::Latency;
 
 /// The clock of ejections: milliseconds since the process began, never 0.
@@ -19,7 +20,8 @@ const FIRST_SHARE: f32 = 0.1;
 /// The state of a node of one service.
 #[derive(Debug)]
 pub struct NodeState {
-    healthy: AtomicBool,
+    /// What probes have found.
+    pub found: Found,
     /// Until when the node is left out; 0 = it is not.
     ejected_until: AtomicU64,
     in_flight: AtomicU32,
@@ -34,7 +36,7 @@ impl Default for NodeState {
     /// A new node is healthy until shown otherwise.
     fn default() -> Self {
         Self {
-            healthy: AtomicBool::new(true),
+            found: Found::default(),
             ejected_until: AtomicU64::new(0),
             in_flight: AtomicU32::new(0),
             failures: AtomicU64::new(0),
@@ -48,7 +50,7 @@ impl NodeState {
     /// Whether requests should go to the node.
     #[inline]
     pub fn is_usable(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed) && !self.is_ejected()
+        self.found.is_healthy() && !self.is_ejected()
     }
 
     /// Whether the node is left out because it refused a connection.
@@ -59,16 +61,20 @@ impl NodeState {
 
     /// Whether the active check finds the node healthy.
     pub fn is_healthy(&self) -> bool {
-        self.healthy.load(Ordering::Relaxed)
+        self.found.is_healthy()
     }
 
-    /// Sets what the active check found; `true` when that is a change.
-    pub fn set_healthy(&self, healthy: bool) -> bool {
-        let changed = self.healthy.swap(healthy, Ordering::Relaxed) != healthy;
-        if changed && healthy {
+    /// Calls the node healthy.
+    pub fn heal(&self) {
+        if !self.is_healthy() {
+            self.found.heal();
             self.warm_up();
         }
-        changed
+    }
+
+    /// Calls the node unhealthy.
+    pub fn condemn(&self, why: &str) {
+        self.found.condemn(why);
     }
 
     /// Leaves the node out for a while; `true` when it was not left out before.

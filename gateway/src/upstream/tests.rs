@@ -57,7 +57,7 @@ fn a_node_is_never_tried_twice() {
 #[test]
 fn unusable_nodes_are_passed_over_until_no_other_is_left() {
     let upstream = upstream(&[1, 1]);
-    upstream.nodes()[0].state.set_healthy(false);
+    upstream.nodes()[0].state.condemn("refused");
     assert_eq!(picks(&upstream, 10), HashMap::from([(1, 10)]));
     upstream.nodes()[1].state.eject(Duration::from_secs(60));
     assert_eq!(picks(&upstream, 10).values().sum::<usize>(), 10, "all down: fail open");
