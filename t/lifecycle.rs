@@ -132,6 +132,10 @@ async fn an_idle_connection_is_told_with_its_next_response() {
     let mut idle = Client::connect(gateway.http).await;
     assert_ne!(idle.get("/a").await.unwrap().expect(200).header("connection"), Some("close"));
     let mut untouched = Client::connect(gateway.http).await;
+    eventually("both are accepted", || async {
+        Request::get("/nginx_status").send(gateway.status).await.text().contains("Active connections: 2 ")
+    })
+    .await;
     gateway.process().signal("TERM");
     refused(gateway.http).await;
     for client in [&mut idle, &mut untouched] {

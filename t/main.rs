@@ -37,5 +37,6 @@ mod support;
 mod timeouts;
 mod tls;
 mod tls_clients;
+mod upgrade_binary;
 mod upgrades;
 mod websocket;

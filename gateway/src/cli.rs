@@ -3,12 +3,13 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{CommandFactory, Parser, Subcommand};
 use ws_cloud_plugin_sdk::Factory;
 
 use crate::config::{self, Config};
-use crate::server::{self, RunOptions};
+use crate::server::{self, Predecessor, RunOptions};
 
 mod check;
 
@@ -26,6 +27,12 @@ struct Cli {
 enum Command {
     /// Run the gateway (also without a command).
     Run(RunArgs),
+    /// Tell the running gateway to read its configuration file again, as SIGHUP does. Says what
+    /// changed, and what needs a restart.
+    Reload(FileArg),
+    /// Let the binary that is on disk now take over from the running gateway, without a failed
+    /// request. Its arguments are those of the running one. When it fails the old one goes on.
+    Upgrade(FileArg),
     /// Check the configuration file and the content of its store, without starting.
     Check(FileArg),
     /// Accounts of the Admin API.
@@ -85,10 +92,9 @@ pub(crate) fn main(factories: Vec<Factory>) -> ExitCode {
 
 fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Run(args) => {
-            let config = load(&args.file)?;
-            server::run(config, factories, &RunOptions { config_file: args.file.config, demo: args.demo })?;
-        }
+        Command::Run(args) => run(args, factories)?,
+        Command::Reload(file) => tell(&file, server::Command::Reload)?,
+        Command::Upgrade(file) => tell(&file, server::Command::Upgrade)?,
         Command::Check(file) => return check::run(&load(&file)?, factories),
         Command::Admin(AdminCommand::ResetPassword { file, user }) => reset_password(&load(&file)?, &user)?,
         Command::Version => say(&format!("ws-cloud-gateway {}", env!("CARGO_PKG_VERSION")))?,
@@ -101,6 +107,24 @@ fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode
         Command::Man => clap_mangen::Man::new(Cli::command()).render(&mut std::io::stdout())?,
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn run(args: RunArgs, factories: Vec<Factory>) -> anyhow::Result<()> {
+    let predecessor = Predecessor::find()?.map(Arc::new);
+    let result = load(&args.file).and_then(|config| {
+        let predecessor = predecessor.clone();
+        server::run(config, factories, &RunOptions { config_file: args.file.config, predecessor, demo: args.demo })
+    });
+    if let (Some(predecessor), Err(e)) = (predecessor, &result) {
+        predecessor.tell_failed(&format!("{e:#}"));
+    }
+    result
+}
+
+/// Has the running gateway do something, and prints what it says.
+fn tell(file: &FileArg, command: server::Command) -> anyhow::Result<()> {
+    let config = load(file)?;
+    say(&server::tell(config.runtime_dir.as_deref(), command, config.upgrade.timeout)?)
 }
 
 fn load(file: &FileArg) -> anyhow::Result<Config> {

@@ -17,6 +17,7 @@ mod clients;
 mod disk;
 mod etcd;
 mod kills;
+mod upgrade;
 mod upstreams;
 
 /// How long and how much.
@@ -140,6 +141,8 @@ faults! {
     "nodes refusing" nodes_that_refuse_connections_lose_no_request upstreams::refusing;
     "node answering garbage" a_node_that_answers_garbage_loses_no_request upstreams::babbling_among_good;
     "node closing mid-body" a_response_that_is_cut_never_looks_whole upstreams::closing_mid_body;
+    "binary upgraded three times" three_upgrades_in_a_row_lose_no_request upgrade::three_times;
+    "upgrades that fail" upgrades_that_fail_lose_no_request upgrade::failing;
     "node dripping" a_slow_node_slows_nobody_else upstreams::slow;
     "disk full: store and log" a_full_disk_loses_no_request_and_no_acknowledged_write disk::of_store_and_log;
     "disk full: snapshot" a_full_disk_leaves_the_copy_before_whole disk::of_snapshot;

@@ -188,6 +188,31 @@ impl Gateway {
         std::fs::write(self.config(), serde_json::to_string_pretty(config).unwrap()).unwrap();
     }
 
+    /// The process that serves now, which an upgrade may have started.
+    pub fn pid_in_charge(&self) -> u32 {
+        let file = self.dir.path().join("data/run/gateway.pid");
+        std::fs::read_to_string(file).unwrap().trim().parse().unwrap()
+    }
+
+    /// All processes of this gateway that run: several during an upgrade.
+    pub fn pids(&self) -> Vec<u32> {
+        let config = self.config().to_string_lossy().into_owned();
+        let pids = std::fs::read_dir("/proc").unwrap().filter_map(|entry| {
+            let entry = entry.ok()?;
+            let command = std::fs::read_to_string(entry.path().join("cmdline")).ok()?;
+            let is_ours = command.split('\0').any(|argument| argument == config) && command.contains("\0run\0");
+            entry.file_name().to_str()?.parse().ok().filter(|_| is_ours)
+        });
+        pids.collect()
+    }
+
+    /// Runs another command of the binary with this gateway's configuration.
+    pub async fn command(&self, name: &str) -> std::process::Output {
+        let mut command = tokio::process::Command::new(&self.binary);
+        let output = command.arg(name).arg("-c").arg(self.config()).current_dir(self.dir.path()).output();
+        super::in_time(name, output).await.unwrap()
+    }
+
     /// Sends its process a signal by name.
     pub fn signal(&self, name: &str) {
         self.process.as_ref().expect("the gateway runs").signal(name);
@@ -334,6 +359,16 @@ impl Gateway {
     /// The sum of a metric's values over all labels that contain `labels`.
     pub async fn metric(&self, name: &str, labels: &str) -> f64 {
         sum(&self.metrics().await, name, labels)
+    }
+}
+
+impl Drop for Gateway {
+    /// Ends the processes that upgrades have started; nobody else knows them.
+    fn drop(&mut self) {
+        let own = self.process.as_ref().map(Process::pid);
+        for pid in self.pids().into_iter().filter(|pid| Some(*pid) != own) {
+            drop(Command::new("kill").args(["-9", &pid.to_string()]).status());
+        }
     }
 }
 

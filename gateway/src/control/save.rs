@@ -47,6 +47,7 @@ impl Saver {
     pub(super) fn touch(&mut self) {
         let now = Instant::now();
         self.dirty = Some((self.dirty.map_or(now, |(since, _)| since), now));
+        self.status.set_unsaved(self.disk.is_some());
     }
 
     /// When the next save is due.
@@ -88,6 +89,7 @@ impl Saver {
         }
         self.keep_current = true;
         self.not_before = None;
+        self.status.set_unsaved(self.dirty.is_some());
         self.status.set_saved(std::mem::take(&mut self.saved_at));
     }
 

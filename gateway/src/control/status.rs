@@ -34,6 +34,8 @@ pub struct ControlStatus {
     entries: AtomicU64,
     publishes: AtomicU64,
     last_publish_micros: AtomicU64,
+    /// What is live is to be written to disk, and is not yet.
+    unsaved: AtomicBool,
     texts: Mutex<Texts>,
 }
 
@@ -91,6 +93,7 @@ impl ControlStatus {
             entries: AtomicU64::new(0),
             publishes: AtomicU64::new(0),
             last_publish_micros: AtomicU64::new(0),
+            unsaved: AtomicBool::new(false),
             texts: Mutex::default(),
         }
     }
@@ -156,6 +159,15 @@ impl ControlStatus {
     pub fn holding(&self) -> Option<Duration> {
         let until = self.held_until.load(Relaxed);
         (until != 0).then(|| Duration::from_millis(until).saturating_sub(self.since_epoch(Instant::now())))
+    }
+
+    /// Whether what is live is not on disk yet.
+    pub fn unsaved(&self) -> bool {
+        self.unsaved.load(Relaxed)
+    }
+
+    pub(super) fn set_unsaved(&self, unsaved: bool) {
+        self.unsaved.store(unsaved, Relaxed);
     }
 
     /// Why the copy on disk cannot be written.

@@ -5,6 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware::Next;
+use axum::response::IntoResponse as _;
+use http::{StatusCode, header};
 use log::LevelFilter;
 use pingora::upstreams::peer::HttpPeer;
 use serde_json::{Value, json};
@@ -19,8 +24,18 @@ use crate::telemetry::ErrorLog;
 /// How long until the first start is tried again with a store that is away.
 const RETRY: Duration = Duration::from_secs(2);
 
-/// Starts both. Returns the admin's own socket when it is to be answered on the data ports.
-pub(super) async fn start(parts: &Arc<Parts>) -> anyhow::Result<Option<Internal>> {
+/// The Admin API, when it is to be answered anywhere, and its first account.
+pub(super) fn make(parts: &Arc<Parts>) -> Option<Arc<Admin>> {
+    let config = &parts.config;
+    if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
+        return None;
+    }
+    create_accounts(parts);
+    Some(Admin::new(admin_deps(parts)))
+}
+
+/// Opens admin and status to those who may reach them.
+pub(super) fn listen(parts: &Arc<Parts>, admin: Option<Arc<Admin>>) -> anyhow::Result<()> {
     let config = &parts.config;
     let retired = &parts.ending.retired;
     // Both listen before either answers: who finds one there finds the other.
@@ -32,26 +47,25 @@ pub(super) async fn start(parts: &Arc<Parts>) -> anyhow::Result<Option<Internal>
         tokio::spawn(serve(listener, router, Limits::default(), retired.subscribe()));
         log::info!("status on http://{address}");
     }
-    if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
-        return Ok(None);
-    }
-    create_accounts(parts);
-    let admin = Admin::new(admin_deps(parts));
-    if let Some((address, listener)) = own {
+    if let (Some((address, listener)), Some(admin)) = (own, admin) {
         let limits = Limits { allow: Some(config.admin.allow.clone()), ..Limits::default() };
-        let router = Arc::clone(&admin).router(PeerSource::Socket);
+        let router = while_the_store_is_here(parts, admin.router(PeerSource::Socket));
         tokio::spawn(serve(listener, router, limits, retired.subscribe()));
         log::info!("admin on http://{address}");
     }
-    if !config.admin.on_gateway_ports {
-        return Ok(None);
-    }
+    Ok(())
+}
+
+/// The admin's own socket, when it is to be answered on the data ports.
+pub(super) fn internal(parts: &Arc<Parts>, admin: Option<&Arc<Admin>>) -> anyhow::Result<Option<Internal>> {
+    let config = &parts.config;
+    let Some(admin) = admin.filter(|_| config.admin.on_gateway_ports) else { return Ok(None) };
     // A folder only this user can enter; the socket in it trusts who the data plane says is asking.
     let folder =
         tempfile::Builder::new().prefix("ws-cloud-gateway-").tempdir().context("cannot make a private folder")?;
     let path = folder.path().join("admin.sock");
     let listener = UnixListener::bind(&path).with_context(|| format!("cannot listen on {}", path.display()))?;
-    let router = admin.router(PeerSource::Header);
+    let router = while_the_store_is_here(parts, Arc::clone(admin).router(PeerSource::Header));
     let serving = serve(listener, router, Limits::default(), parts.ending.stopped.subscribe());
     tokio::spawn(async move {
         serving.await;
@@ -60,6 +74,22 @@ pub(super) async fn start(parts: &Arc<Parts>) -> anyhow::Result<Option<Internal>
     let path = path.to_str().context("the path of the private folder is not UTF-8")?;
     let peer = HttpPeer::new_uds(path, false, String::new()).map_err(|e| anyhow::anyhow!("{e}"))?;
     Ok(Some(Internal { peer, allow: TrustedProxies::new(config.admin.allow.clone()) }))
+}
+
+/// During an upgrade the embedded store is for a moment neither this process's nor the other's to
+/// use; callers are asked to come back.
+fn while_the_store_is_here(parts: &Parts, router: Router) -> Router {
+    let Some(store) = parts.embedded.clone() else { return router };
+    router.layer(axum::middleware::from_fn(move |request: Request, next: Next| {
+        let elsewhere = store.is_elsewhere();
+        async move {
+            if !elsewhere {
+                return next.run(request).await;
+            }
+            let text = "the store is being handed over to a new process; try again\n";
+            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response()
+        }
+    }))
 }
 
 /// Makes the first account, or makes it when the store is back: serving requests waits for neither.

@@ -10,7 +10,8 @@ use pingora::services::Service as PingoraService;
 use pingora::services::listening::Service;
 use tokio::sync::watch;
 
-use super::Parts;
+use super::shutdown::reached;
+use super::{Parts, watchdog};
 use crate::proxy::Edge;
 
 /// The data plane's service.
@@ -26,7 +27,10 @@ pub(super) struct Listening {
 #[async_trait]
 impl PingoraService for Listening {
     async fn start_service(&mut self, _: Option<ListenFds>, _: ShutdownWatch, listeners_per_fd: usize) {
-        let closing = self.parts.ending.closing.subscribe();
+        tokio::spawn(watchdog::beat(Arc::clone(&self.parts), listeners_per_fd));
+        let mut closing = self.parts.ending.closing.subscribe();
+        // It may have come before this.
+        closing.mark_changed();
         let sockets = Some(Arc::clone(&self.sockets));
         let mut serving = pin!(self.service.start_service(sockets, closing, listeners_per_fd));
         let listening = &self.parts.listening;
@@ -52,9 +56,7 @@ pub(super) struct WhenStopped(pub(super) watch::Receiver<bool>);
 #[async_trait]
 impl ShutdownSignalWatch for WhenStopped {
     async fn recv(&self) -> ShutdownSignal {
-        let mut stopped = self.0.clone();
-        // An error is a sender that is gone, which means the same.
-        drop(stopped.wait_for(|stop| *stop).await);
+        reached(&mut self.0.clone()).await;
         ShutdownSignal::FastShutdown
     }
 }

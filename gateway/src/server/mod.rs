@@ -1,14 +1,14 @@
 //! The composition root: store, control, data plane, admin and status wired together, and the life
 //! of the process from the first bind to the last log line.
 
-use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::{Context as _, anyhow, bail};
+use futures::FutureExt as _;
 use pingora::listeners::ListenerConfig;
 use pingora::protocols::l4::stream::L4BufferSettings;
 use pingora::server::configuration::ServerConf;
@@ -16,10 +16,10 @@ use pingora::server::{RunArgs, Server};
 use pingora::services::listening::Service;
 use pingora_proxy::http_proxy;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use ws_cloud_plugin_sdk::Factory;
 
+use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Control, ControlOptions, ControlStatus};
 use crate::demo;
@@ -27,28 +27,38 @@ use crate::pipeline::Registry;
 use crate::proxy::{Edge, Handshakes, Internal, Overload, Proxy};
 use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
 use crate::store::SharedStore;
+use crate::store::embedded::EmbeddedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
 use crate::tls;
 use crate::upstream::MAX_TRIES;
+use command::RuntimeDir;
 use listening::{Listening, WhenStopped};
-use shutdown::Ending;
+use shutdown::{Ending, Signals};
 use sockets::Sockets;
+use upgrade::Program;
+use watchdog::Heartbeats;
 
 mod admin;
 mod certificates;
+mod command;
 mod demo_hint;
 mod files;
 mod health;
 mod listening;
 mod memory;
+mod notify;
 mod options;
 mod plugin_env;
 mod reload;
 mod shutdown;
 mod sockets;
 pub mod store;
+mod upgrade;
+mod watchdog;
 
+pub use command::{Command, tell};
 pub(crate) use options::checker;
+pub use upgrade::Predecessor;
 
 /// Per-connection buffers. Pingora's default of 64 KiB each way costs 62 KB an idle connection
 /// (trap T17); these hold a usual request head and a segment.
@@ -59,10 +69,12 @@ const WRITE_BUFFER: usize = 1460;
 const LISTENS: Duration = Duration::from_secs(20);
 
 /// How the process is started.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub struct RunOptions {
     /// The file the configuration is from, to read it again.
     pub config_file: PathBuf,
+    /// The process this one takes over from.
+    pub predecessor: Option<Arc<Predecessor>>,
     /// With demo upstreams and data.
     pub demo: bool,
 }
@@ -90,6 +102,15 @@ struct Parts {
     /// The configuration with what reloads changed since the start. Marked as changed at every
     /// reload, for those who read files that it names.
     reloads: watch::Sender<Arc<Config>>,
+    /// The embedded store, when that is the store.
+    embedded: Option<Arc<EmbeddedStore>>,
+    program: Program,
+    /// Held while a successor starts.
+    upgrading: Mutex<()>,
+    heartbeats: Heartbeats,
+    demo: bool,
+    /// Why the process ends though nobody asked it to.
+    failure: Mutex<Option<anyhow::Error>>,
 }
 
 /// Runs the gateway until it is told to end.
@@ -106,14 +127,16 @@ pub fn run(config: Config, factories: Vec<Factory>, run: &RunOptions) -> anyhow:
 }
 
 fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: ErrorLog) -> anyhow::Result<()> {
-    let sockets = Sockets::bind(&sockets::addresses(&config), BTreeMap::new())?;
+    let program = Program::of_this_process().context("cannot tell which program this is")?;
+    let inherited = run.predecessor.as_ref().map(|p| p.take_sockets()).unwrap_or_default();
+    let sockets = Sockets::bind(&sockets::addresses(&config), inherited)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .thread_name("control")
         .enable_all()
         .build()
         .context("cannot start the control threads")?;
-    let signals = runtime.block_on(async { shutdown::EndSignals::listen() }).context("cannot listen to signals")?;
+    let signals = runtime.block_on(async { Signals::listen() }).context("cannot listen to signals")?;
     let ending = Ending::default();
 
     let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
@@ -125,7 +148,8 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let checker = Arc::new(options::checker(&config, registry));
     let handle = Arc::new(Handle::default());
     let certificates = options::tls_files(&config, options::tls_settings(&config)).context("tls")?;
-    let store = runtime.block_on(async { store::open(&config.store) })?;
+    let (store, embedded) =
+        runtime.block_on(async { store::open_or_await(&config.store, run.predecessor.is_some()) })?;
     if run.demo {
         runtime.block_on(start_demo(&store, &config, ending.stopped.subscribe()))?;
     }
@@ -140,6 +164,12 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         config_file: run.config_file.clone(),
         reloads: watch::Sender::new(Arc::new(config.clone())),
         certificates: Arc::new(certificates),
+        embedded,
+        program,
+        upgrading: Mutex::new(()),
+        heartbeats: Heartbeats::default(),
+        demo: run.demo,
+        failure: Mutex::new(None),
         config,
         metrics,
         access,
@@ -149,8 +179,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         store,
         status,
     });
-
-    start_signals(&parts, signals, &runtime)?;
+    signals.start(&parts, &runtime);
 
     let (ready, is_ready) = std::sync::mpsc::channel();
     runtime.spawn(control.run(
@@ -162,28 +191,39 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     ));
     // The data plane binds when there is something to serve, or it is known that there is nothing.
     is_ready.recv().context("control ended before it was ready")?;
-    let internal = runtime.block_on(admin::start(&parts))?;
+    if run.predecessor.is_some() {
+        await_something_to_serve(&parts)?;
+    }
+    let admin = runtime.block_on(async { admin::make(&parts) });
+    let internal = runtime.block_on(async { admin::internal(&parts, admin.as_ref()) })?;
     health::start(&parts, Arc::default(), &runtime);
-    runtime.spawn(await_listening(Arc::clone(&parts), run.demo));
+    runtime.spawn(watchdog::feed(Arc::clone(&parts)));
     memory::watch(&parts, &runtime);
     runtime.spawn(certificates::watch(Arc::clone(&parts)));
-    let result = data_plane(&parts, internal);
+    let becoming = runtime.spawn(become_ready(Arc::clone(&parts), admin, run.predecessor.clone()));
+    data_plane(&parts, internal)?;
 
     log::info!("stopping");
-    parts.ending.retired.send_replace(true);
-    parts.ending.stopped.send_replace(true);
+    parts.ending.stop();
+    if let Some(Ok(Some(runtime_dir))) = runtime.block_on(async { becoming.now_or_never() }) {
+        runtime_dir.close();
+    }
     runtime.shutdown_timeout(Duration::from_secs(5));
     parts.access.shutdown(Duration::from_secs(2));
     log::info!("stopped");
-    result
+    let failure = parts.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+    failure.map_or(Ok(()), Err)
 }
 
-/// Listens to the signals of a running process.
-fn start_signals(parts: &Arc<Parts>, ends: shutdown::EndSignals, runtime: &Runtime) -> anyhow::Result<()> {
-    let hangup = runtime.block_on(async { signal(SignalKind::hangup()) }).context("cannot listen to SIGHUP")?;
-    runtime.spawn(shutdown::end(Arc::clone(parts), ends));
-    runtime.spawn(reload::on_hangup(Arc::clone(parts), hangup));
-    runtime.spawn(shutdown::reopen_logs(Arc::clone(&parts.access), parts.errors.clone()));
+/// A successor takes connections from one that serves, so it must have something to serve as well.
+fn await_something_to_serve(parts: &Parts) -> anyhow::Result<()> {
+    let deadline = Instant::now() + LISTENS;
+    while !parts.status.ready() {
+        if Instant::now() > deadline {
+            bail!("no configuration can be served: neither the store nor the copy on disk (snapshot.dir) gives one");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
     Ok(())
 }
 
@@ -220,22 +260,36 @@ fn control(
     Control::new(Arc::clone(store), Box::new(compiler), options)
 }
 
-/// Waits until the data plane accepts connections. When it does not the process ends: Pingora
-/// itself would live on without (trap T4).
-async fn await_listening(parts: Arc<Parts>, demo: bool) {
+/// Waits until the data plane accepts connections, opens admin and status, and tells those who wait.
+/// When it cannot the process ends: Pingora itself would live on without its ports (trap T4).
+async fn become_ready(
+    parts: Arc<Parts>,
+    admin: Option<Arc<Admin>>,
+    predecessor: Option<Arc<Predecessor>>,
+) -> Option<RuntimeDir> {
     let deadline = Instant::now() + LISTENS;
     while !parts.listening.load(Ordering::Relaxed) {
         if Instant::now() > deadline {
-            log::error!("the data plane does not listen, so this process ends");
-            parts.errors.shutdown(Duration::from_secs(2));
-            std::process::exit(1);
+            parts.fail(anyhow!("the data plane does not listen"));
+            return None;
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
+    let runtime_dir = RuntimeDir::open(&parts, predecessor.is_some()).await;
+    if let Err(e) = admin::listen(&parts, admin) {
+        parts.fail(e);
+        return runtime_dir;
+    }
     log::info!("ready");
-    if demo {
+    match predecessor {
+        // It tells the service manager, which does not know this process yet.
+        Some(predecessor) => predecessor.tell_ready(),
+        None => notify::ready("serving"),
+    }
+    if parts.demo {
         tell_demo(&parts.config);
     }
+    runtime_dir
 }
 
 /// Runs Pingora on this thread until a signal ends it.
@@ -323,6 +377,12 @@ fn log_panics() {
 }
 
 impl Parts {
+    /// Ends the process for this reason.
+    fn fail(&self, reason: anyhow::Error) {
+        *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
+        self.ending.stop();
+    }
+
     fn is_ready(&self) -> bool {
         self.status.ready() && self.listening.load(Ordering::Relaxed) && !self.draining.load(Ordering::Relaxed)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::signal::unix::Signal;
 
-use super::Parts;
+use super::{Parts, notify};
 use crate::config::{self, Config};
 
 /// Reloads at each SIGHUP.
@@ -23,6 +23,13 @@ pub(super) async fn on_hangup(parts: Arc<Parts>, mut hangup: Signal) {
 /// # Errors
 /// When the file cannot be read or is wrong; nothing has changed then.
 pub(super) async fn reload(parts: &Parts) -> Result<String, String> {
+    notify::reloading();
+    let reloaded = read_again(parts).await;
+    notify::ready(if reloaded.is_ok() { "serving" } else { "serving; the last reload failed, see the log" });
+    reloaded
+}
+
+async fn read_again(parts: &Parts) -> Result<String, String> {
     let file: PathBuf = parts.config_file.clone();
     let loaded = tokio::task::spawn_blocking(move || config::load(&file)).await;
     let new = match loaded.map_err(|e| e.to_string()).and_then(|loaded| loaded.map_err(|e| e.to_string())) {

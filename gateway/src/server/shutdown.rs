@@ -1,14 +1,16 @@
 //! The end of the process: what is asked to end when, and requests in flight that are let finish.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::Parts;
+use super::{Parts, notify, reload, upgrade};
 use crate::telemetry::{AccessLog, ErrorLog};
 
 /// How often it is looked whether requests in flight have ended.
@@ -34,16 +36,55 @@ impl Default for Ending {
     }
 }
 
-/// The signals that end the process. Listened to from the start: the first process of a container
-/// has no other way to hear them.
-pub(super) struct EndSignals([Signal; 3]);
+impl Ending {
+    /// Ends all that is left, at once.
+    pub(super) fn stop(&self) {
+        // First, or Pingora's accept loops would keep their runtime from ending.
+        self.closing.send_replace(true);
+        self.retired.send_replace(true);
+        self.stopped.send_replace(true);
+    }
+}
 
-impl EndSignals {
+/// Waits for a step, or until nobody can take it any more, which means the same.
+pub(super) async fn reached(step: &mut watch::Receiver<bool>) {
+    drop(step.wait_for(|reached| *reached).await);
+}
+
+/// What the process is told by signals. Listened to from the start: the first process of a container
+/// has no other way to hear them.
+pub(super) struct Signals {
+    ends: EndSignals,
+    hangup: Signal,
+    usr1: Signal,
+    usr2: Signal,
+}
+
+impl Signals {
     /// Must be called within a runtime.
-    pub(super) fn listen() -> std::io::Result<Self> {
-        Ok(Self([signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?]))
+    pub(super) fn listen() -> io::Result<Self> {
+        let ends = [signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?, signal(SignalKind::quit())?];
+        Ok(Self {
+            ends: EndSignals(ends),
+            hangup: signal(SignalKind::hangup())?,
+            usr1: signal(SignalKind::user_defined1())?,
+            usr2: signal(SignalKind::user_defined2())?,
+        })
     }
 
+    /// Does from now on what each asks for.
+    pub(super) fn start(self, parts: &Arc<Parts>, runtime: &Runtime) {
+        runtime.spawn(end(Arc::clone(parts), self.ends));
+        runtime.spawn(reload::on_hangup(Arc::clone(parts), self.hangup));
+        runtime.spawn(reopen_logs(Arc::clone(&parts.access), parts.errors.clone(), self.usr1));
+        runtime.spawn(upgrade::on_signal(Arc::clone(parts), self.usr2));
+    }
+}
+
+/// SIGTERM, SIGINT and SIGQUIT, which all mean the same.
+struct EndSignals([Signal; 3]);
+
+impl EndSignals {
     async fn next(&mut self) {
         let [term, int, quit] = &mut self.0;
         tokio::select! {
@@ -56,17 +97,17 @@ impl EndSignals {
 
 /// Waits for a signal, or for another process to take over, and ends this one step by step. A
 /// signal while it does ends it at once.
-pub(super) async fn end(parts: Arc<Parts>, mut signals: EndSignals) {
+async fn end(parts: Arc<Parts>, mut signals: EndSignals) {
     let mut handed_over = parts.ending.handed_over.subscribe();
     let taken_over = tokio::select! {
         () = signals.next() => false,
-        _ = handed_over.wait_for(|over| *over) => true,
+        () = reached(&mut handed_over) => true,
     };
     tokio::select! {
         () = drain(&parts, taken_over) => {}
         () = signals.next() => log::warn!("a second signal: ending with {} requests in flight", parts.metrics.in_flight()),
     }
-    parts.ending.stopped.send_replace(true);
+    parts.ending.stop();
 }
 
 /// From here on responses say `Connection: close`, `/readyz` says no, and what is in flight may
@@ -78,7 +119,11 @@ async fn drain(parts: &Parts, taken_over: bool) {
     log::info!("draining: {} requests in flight on {} connections", metrics.in_flight(), metrics.connections_active());
     if taken_over {
         parts.ending.retired.send_replace(true);
+        if let Some(store) = &parts.embedded {
+            store.release();
+        }
     } else {
+        notify::stopping("draining");
         tokio::time::sleep(times.delay).await;
     }
     parts.ending.closing.send_replace(true);
@@ -97,11 +142,7 @@ async fn drain(parts: &Parts, taken_over: bool) {
 }
 
 /// On SIGUSR1 log files are opened anew, after something (logrotate) moved them away.
-pub(super) async fn reopen_logs(access: Arc<AccessLog>, errors: ErrorLog) {
-    let Ok(mut usr1) = signal(SignalKind::user_defined1()) else {
-        log::error!("SIGUSR1 cannot be listened to");
-        return;
-    };
+async fn reopen_logs(access: Arc<AccessLog>, errors: ErrorLog, mut usr1: Signal) {
     while usr1.recv().await.is_some() {
         access.reopen();
         errors.reopen();

@@ -83,6 +83,12 @@ impl Sockets {
         Ok(socket.fd.try_clone()?)
     }
 
+    /// All of them, for a successor.
+    pub(super) fn share_all(&self) -> io::Result<BTreeMap<SocketAddr, OwnedFd>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().map(|(address, socket)| Ok((*address, socket.fd.try_clone()?))).collect()
+    }
+
     /// Lets go of all. Those given away are their users' to close.
     pub(super) fn close(&self) {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).clear();

@@ -15,8 +15,22 @@ use crate::store::{Guard, Op, SharedStore, StoreError};
 /// # Errors
 /// When the settings are wrong, or the database file cannot be used.
 pub fn open(config: &StoreConfig) -> anyhow::Result<SharedStore> {
+    Ok(open_or_await(config, false)?.0)
+}
+
+/// As [`open`]; an embedded store also as such. When this process takes over from another its file
+/// is opened as soon as that one lets go.
+pub(super) fn open_or_await(
+    config: &StoreConfig,
+    takes_over: bool,
+) -> anyhow::Result<(SharedStore, Option<Arc<EmbeddedStore>>)> {
     Ok(match config.kind {
-        StoreKind::Embedded => Arc::new(EmbeddedStore::open(&config.embedded.path).context("store.embedded")?),
+        StoreKind::Embedded => {
+            let path = &config.embedded.path;
+            let opened = if takes_over { EmbeddedStore::take_over(path) } else { EmbeddedStore::open(path) };
+            let store = Arc::new(opened.context("store.embedded")?);
+            (Arc::<EmbeddedStore>::clone(&store), Some(store))
+        }
         StoreKind::Etcd => {
             let etcd = &config.etcd;
             let options = EtcdOptions {
@@ -33,7 +47,7 @@ pub fn open(config: &StoreConfig) -> anyhow::Result<SharedStore> {
                 request_timeout: etcd.request_timeout,
                 ..EtcdOptions::default()
             };
-            Arc::new(EtcdStore::connect(options).context("store.etcd")?)
+            (Arc::new(EtcdStore::connect(options).context("store.etcd")?), None)
         }
     })
 }

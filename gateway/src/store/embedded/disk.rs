@@ -8,7 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use redb::{
@@ -55,6 +55,8 @@ struct Open {
     database: Option<Arc<Database>>,
     /// The one that failed, which calls still under way may hold.
     failed: Weak<Database>,
+    /// The file belongs to another process: the one before this, or the one after.
+    elsewhere: bool,
 }
 
 impl fmt::Display for Disk {
@@ -74,6 +76,52 @@ impl Disk {
         create_private(path).map_err(|e| disk.io_error(&e))?;
         disk.initialise()?;
         Ok(disk)
+    }
+
+    /// As [`Disk::open`]; a file that another process has open can be opened with [`Disk::take`] once
+    /// that lets go.
+    pub(super) fn open_or_await(path: &Path, opener: Opener) -> Result<Self, StoreError> {
+        let disk = Self::awaiting(path, opener);
+        create_private(path).map_err(|e| disk.io_error(&e))?;
+        match (disk.opener)(path) {
+            Ok(database) => {
+                *disk.lock() = Open { database: Some(Arc::new(database)), ..Open::default() };
+                disk.initialise()?;
+            }
+            Err(DatabaseError::DatabaseAlreadyOpen) => {}
+            Err(e) => return Err(disk.open_error(e)),
+        }
+        Ok(disk)
+    }
+
+    fn awaiting(path: &Path, opener: Opener) -> Self {
+        let open = Open { elsewhere: true, ..Open::default() };
+        Self { path: path.to_owned(), opener, open: Mutex::new(open) }
+    }
+
+    /// Opens the file if the process that had it has let go, and calls `before` ahead of all others.
+    pub(super) fn take(&self, before: impl FnOnce(&Self) -> Result<(), StoreError>) -> Result<(), StoreError> {
+        let database = (self.opener)(&self.path).map_err(|e| self.open_error(e))?;
+        let own = Self::awaiting(&self.path, Box::new(|_| Err(DatabaseError::DatabaseAlreadyOpen)));
+        let database = Arc::new(database);
+        *own.lock() = Open { database: Some(Arc::clone(&database)), ..Open::default() };
+        own.initialise()?;
+        before(&own)?;
+        *self.lock() = Open { database: Some(database), ..Open::default() };
+        Ok(())
+    }
+
+    /// Lets go of the file for good, as soon as the calls under way are over.
+    pub(super) fn release(&self) {
+        *self.lock() = Open { elsewhere: true, ..Open::default() };
+    }
+
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.lock().elsewhere
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn get(&self, key: &str) -> Result<Option<Kv>, StoreError> {
@@ -174,9 +222,12 @@ impl Disk {
     }
 
     fn database(&self) -> Result<Arc<Database>, StoreError> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut open = self.lock();
         if let Some(database) = &open.database {
             return Ok(Arc::clone(database));
+        }
+        if open.elsewhere {
+            return Err(StoreError::Unavailable(format!("{self} is being handed over to another process")));
         }
         // The file stays locked until the last call on the failed one is over, which is soon.
         while open.failed.strong_count() > 0 {
@@ -195,7 +246,7 @@ impl Disk {
             weak
         };
         {
-            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut open = self.lock();
             let current = open.database.take_if(|database| Weak::ptr_eq(&Arc::downgrade(database), &failed));
             if current.is_some() {
                 open.failed = failed;

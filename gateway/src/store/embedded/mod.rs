@@ -5,7 +5,7 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ mod watch;
 
 /// How many changes a watcher may be behind before it has to resync.
 const WATCH_BACKLOG: usize = 256;
+/// How often it is tried to open a file that another process is about to let go of.
+const TAKE_RETRY: Duration = Duration::from_millis(20);
 
 /// A store in a file of its own.
 pub struct EmbeddedStore {
@@ -55,14 +57,43 @@ impl EmbeddedStore {
     }
 
     fn open_with(path: &Path, opener: Opener) -> Result<Self, StoreError> {
-        let disk = Disk::open(path, opener)?;
-        let clock = LeaseClock::default();
-        for (lease, ttl) in disk.leases()? {
-            clock.insert(lease, ttl);
+        let inner = Inner::new(Disk::open(path, opener)?);
+        inner.begin(&inner.disk)?;
+        Self::start(inner)
+    }
+
+    /// As [`EmbeddedStore::open`]. When another process still has the file open every call fails with
+    /// `Unavailable` until that lets go.
+    ///
+    /// # Errors
+    /// As [`EmbeddedStore::open`], but for a file that is in use.
+    pub fn take_over(path: &Path) -> Result<Self, StoreError> {
+        let inner = Inner::new(Disk::open_or_await(path, Box::new(disk::open_file))?);
+        if inner.disk.is_elsewhere() {
+            let awaited = Arc::downgrade(&inner);
+            std::thread::Builder::new()
+                .name("store-takeover".into())
+                .spawn(move || take_when_free(&awaited))
+                .map_err(|e| StoreError::Unavailable(format!("cannot start a thread: {e}")))?;
+        } else {
+            inner.begin(&inner.disk)?;
         }
-        let published = Mutex::new(disk.revision()?);
-        let (changes, _) = broadcast::channel(WATCH_BACKLOG);
-        let inner = Arc::new(Inner { disk, published, clock, changes });
+        Self::start(inner)
+    }
+
+    /// Lets go of the file for good, for the process that takes over; calls fail with `Unavailable`
+    /// from now on.
+    pub fn release(&self) {
+        self.inner.clock.stop();
+        self.inner.disk.release();
+    }
+
+    /// Whether the file belongs to another process: not taken over yet, or released.
+    pub fn is_elsewhere(&self) -> bool {
+        self.inner.disk.is_elsewhere()
+    }
+
+    fn start(inner: Arc<Inner>) -> Result<Self, StoreError> {
         let expiry = std::thread::Builder::new()
             .name("store-leases".into())
             .spawn({
@@ -90,6 +121,28 @@ impl Drop for EmbeddedStore {
         {
             log::error!("the lease expiry of {} had panicked", self.inner.disk);
         }
+    }
+}
+
+/// Opens the file as soon as the other process has let go, and tells the watchers.
+fn take_when_free(awaited: &Weak<Inner>) {
+    let mut refused = None;
+    while let Some(inner) = awaited.upgrade() {
+        match inner.disk.take(|disk| inner.begin(disk)) {
+            Ok(()) => {
+                log::info!("{} is taken over", inner.disk);
+                return inner.publish(Change::Unknown);
+            }
+            // Taken by the other process: nothing to tell.
+            Err(StoreError::Unavailable(_)) => {}
+            Err(e) if refused.as_ref() != Some(&e) => {
+                log::error!("the store cannot be taken over yet: {e}");
+                refused = Some(e);
+            }
+            Err(_) => {}
+        }
+        drop(inner);
+        std::thread::sleep(TAKE_RETRY);
     }
 }
 
@@ -155,6 +208,20 @@ impl Store for EmbeddedStore {
 }
 
 impl Inner {
+    fn new(disk: Disk) -> Arc<Self> {
+        let (changes, _) = broadcast::channel(WATCH_BACKLOG);
+        Arc::new(Self { disk, published: Mutex::default(), clock: LeaseClock::default(), changes })
+    }
+
+    /// Takes up what the file holds. Every lease gets its full time to live.
+    fn begin(&self, disk: &Disk) -> Result<(), StoreError> {
+        for (lease, ttl) in disk.leases()? {
+            self.clock.insert(lease, ttl);
+        }
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = disk.revision()?;
+        Ok(())
+    }
+
     fn txn(&self, guards: &[Guard], ops: &[Op]) -> Result<Revision, StoreError> {
         self.write(|tx| {
             tx.check(guards)?;

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use futures::FutureExt as _;
+use futures::{FutureExt as _, StreamExt as _};
 use proptest::prelude::*;
 use redb::StorageBackend;
 use redb::backends::FileBackend;
@@ -408,4 +408,29 @@ proptest! {
     fn the_store_does_what_the_model_does(steps in prop::collection::vec(step(), 1..40)) {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(matches_the_model(steps));
     }
+}
+
+#[tokio::test]
+async fn another_process_takes_the_file_over_with_its_leases() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = EmbeddedStore::open(&file(&dir)).unwrap();
+    let lease = old.grant_lease(Duration::from_secs(600)).await.unwrap();
+    let ops = vec![Op::Put { key: "a".into(), value: "1".into(), lease: Lease::Attach(lease) }];
+    let last = old.txn(vec![], ops).await.unwrap();
+
+    let new = EmbeddedStore::take_over(&file(&dir)).unwrap();
+    let mut items = new.watch(vec![String::new()]);
+    assert!(matches!(items.next().await, Some(WatchItem::Disconnected { .. })));
+    assert!(new.is_elsewhere() && !old.is_elsewhere());
+    assert!(matches!(new.get("a").await, Err(StoreError::Unavailable(_))));
+    assert_eq!(old.get("a").await.unwrap().unwrap().value, "1", "the old one still works");
+
+    old.release();
+    assert!(old.is_elsewhere());
+    assert!(matches!(old.get("a").await, Err(StoreError::Unavailable(_))));
+    let Some(WatchItem::Resync(listing)) = items.next().await else { panic!("the content") };
+    assert_eq!((listing.revision, listing.entries[0].lease), (last, Some(lease)));
+    assert!(new.renew_lease(lease).await.is_ok());
+    assert_eq!(new.txn(vec![], vec![Op::put("b", "2")]).await, Ok(last + 1));
+    assert!(matches!(items.next().await, Some(WatchItem::Events { revision, .. }) if revision == last + 1));
 }

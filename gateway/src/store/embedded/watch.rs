@@ -89,7 +89,8 @@ impl Watcher {
                     self.disconnected = true;
                     return Some(WatchItem::Disconnected { reason: e.to_string() });
                 }
-                Err(_) => tokio::time::sleep(RETRY).await,
+                // Whoever publishes has reached the disk again, and every listing tells all.
+                Err(_) => drop(tokio::time::timeout(RETRY, self.changes.recv()).await),
             }
         }
     }
