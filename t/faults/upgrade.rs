@@ -70,9 +70,8 @@ fn beside(gateway: &Gateway, stop: tokio::sync::watch::Receiver<bool>) -> Vec<Jo
     vec![fresh, streams]
 }
 
-async fn prepared(scale: Scale) -> (Gateway, Upstream, std::path::PathBuf) {
-    let drain = if scale.soak.is_some() { "30s" } else { "6s" };
-    let mut gateway = Gateway::prepare(json!({"shutdown": {"drain": drain}}));
+async fn prepared() -> (Gateway, Upstream, std::path::PathBuf) {
+    let mut gateway = Gateway::prepare(json!({}));
     let at = gateway.dir().join("gateway-binary");
     install(&binary(), &at);
     gateway = gateway.running(at.clone());
@@ -85,7 +84,7 @@ async fn prepared(scale: Scale) -> (Gateway, Upstream, std::path::PathBuf) {
 /// Three upgrades, each as soon as the one before is done. Connections that were idle all the time
 /// are used at the end of the drain, too.
 pub async fn three_times(scale: Scale) -> Row {
-    let (gateway, _upstream, at) = prepared(scale).await;
+    let (gateway, _upstream, at) = prepared().await;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let load = load(scale, &gateway, "/s/x");
     let beside = beside(&gateway, stopped);
@@ -130,7 +129,7 @@ pub async fn three_times(scale: Scale) -> Row {
 
 /// Successors that end at once, say nothing, or do not like their configuration.
 pub async fn failing(scale: Scale) -> Row {
-    let (gateway, _upstream, at) = prepared(scale).await;
+    let (gateway, _upstream, at) = prepared().await;
     let mut config = gateway.read_config();
     config["upgrade"] = json!({"timeout": "1s"});
     gateway.write_config(&config);
