@@ -166,7 +166,7 @@ fn nodes(c: &mut Criterion) {
             c.bench_function(&format!("pick a node of {count} {name}"), |b| {
                 b.iter(|| {
                     key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    black_box(upstream.pick(&Wish { tried: &Tried::default(), key: Some(key) }, |_| true))
+                    black_box(upstream.pick(&Wish { key: Some(key), ..Wish::new(&Tried::default()) }, |_| true))
                 });
             });
         }

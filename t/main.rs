@@ -11,6 +11,7 @@ mod admin_old_api;
 mod admin_on_data_ports;
 mod bad_config;
 mod bad_requests;
+mod balancers;
 mod balancing;
 mod broken_ranks;
 mod cli;

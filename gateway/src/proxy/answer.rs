@@ -45,6 +45,7 @@ pub(super) const NO_CONNECT: Refusal = Refusal::closing(405, "CONNECT is not sup
 pub(super) const GRPC_NEEDS_HTTP2: Refusal = Refusal::closing(505, "gRPC needs HTTP/2\n");
 pub(super) const FORBIDDEN: Refusal = Refusal::new(403, "forbidden\n");
 pub(super) const TOO_SLOW: Refusal = Refusal::closing(504, "the service took too long\n");
+pub(super) const AT_LIMIT: Refusal = Refusal::new(503, "the service is at its limit\n");
 pub(super) const INTERNAL: Refusal = Refusal::closing(500, "internal error\n");
 
 /// What a failed try or a broken request means to the client. 0: nobody is there to be told.
@@ -221,6 +222,13 @@ impl Proxy {
         }
         Ok(())
     }
+}
+
+/// What is answered when every node is at its limit.
+pub(super) fn at_limit() -> Box<Response> {
+    let mut response = Response::text(StatusCode::SERVICE_UNAVAILABLE, AT_LIMIT.text);
+    response.headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    Box::new(response)
 }
 
 /// Whether the request says it is gRPC.

@@ -71,7 +71,7 @@ pub struct Context {
     pub(super) first_byte: Option<Duration>,
     /// The deadline of the present connection to a node, when the request has such limits.
     pub(super) read_deadline: Option<Arc<ReadDeadline>>,
-    /// What a plugin answers to a request body.
+    /// What a plugin answers to a request body, or what is answered when nodes are at their limits.
     pub(super) plugin_answer: Option<Box<Response>>,
     /// A plugin panicked over a response head; the error page goes out without plugins.
     pub(super) response_filter_failed: bool,

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use pingora::Error;
 use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestCtx;
@@ -10,11 +11,11 @@ use ws_cloud_plugin_sdk::RequestCtx;
 use super::context::{Attempt, Context, Kind};
 use super::{Proxy, answer, hash_key, head};
 use crate::pipeline::BodyBuffers;
-use crate::upstream::{Balancing, InFlight, Node, Wish};
+use crate::upstream::{Balancing, Choice, InFlight, Node, Ticket, Wish};
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
-    pub(super) fn next_peer(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+    pub(super) async fn next_peer(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
         if ctx.kind == Kind::Internal {
             let internal = self.options.internal.as_ref().ok_or_else(|| answer::error(answer::NO_ROUTE))?;
             return Ok(Box::new(internal.peer.clone()));
@@ -22,7 +23,12 @@ impl Proxy {
         if ctx.is_overdue() {
             return Err(answer::error(answer::TOO_SLOW));
         }
-        let index = self.pick(session, ctx)?.ok_or_else(|| answer::error(answer::NO_NODE))?;
+        let (index, in_flight) = match self.choose(session, ctx)? {
+            Choice::Node(index, in_flight) => (index, in_flight),
+            Choice::Wait(ticket) => wait(ctx, ticket).await.ok_or_else(|| at_limit(ctx))?,
+            Choice::Full => return Err(at_limit(ctx)),
+            Choice::Nobody => return Err(answer::error(answer::NO_NODE)),
+        };
         let (Some(upstream), Some(route)) = (&ctx.upstream, &ctx.route) else {
             return Err(answer::error(answer::NO_NODE));
         };
@@ -32,7 +38,7 @@ impl Proxy {
         ctx.body_seen = 0;
         ctx.buffers = BodyBuffers::default();
         ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None });
-        ctx.node_in_flight = Some(InFlight::at(&node.state));
+        ctx.node_in_flight = Some(in_flight);
         let mut peer = Box::new(match ctx.kind {
             Kind::Grpc => node.peers.grpc.clone(),
             Kind::WebSocket => node.peers.websocket.clone(),
@@ -60,17 +66,22 @@ impl Proxy {
         Ok(peer)
     }
 
-    fn pick(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Option<usize>> {
+    fn choose(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Choice> {
         let (Some(upstream), Some(route), Some(state)) = (&ctx.upstream, &ctx.route, &mut ctx.state) else {
-            return Ok(None);
+            return Ok(Choice::Nobody);
         };
         let key = match &upstream.options.balancing {
             Balancing::Hash(hashing) => hash_key::of(&hashing.on, &session.req_header().headers, state),
             _ => None,
         };
-        let wish = Wish { tried: &ctx.tried, key };
+        let http2 = match ctx.kind {
+            Kind::Grpc => true,
+            Kind::Http => upstream.options.speaks_http2,
+            Kind::WebSocket | Kind::Internal => false,
+        };
+        let wish = Wish { tried: &ctx.tried, key, http2 };
         if !route.pipeline.picks_nodes() {
-            return Ok(upstream.pick(&wish, |_| true));
+            return Ok(upstream.choose(&wish, None, |_| true));
         }
         let choice = ctx.choice.get_or_insert_default();
         choice.attempt = u32::try_from(ctx.tried.count() + 1).unwrap_or(u32::MAX);
@@ -78,10 +89,26 @@ impl Proxy {
         let mut request = RequestCtx::new(&mut head, state);
         route.pipeline.upstream_peer(&mut request, choice).map_err(|panic| self.panicked(&panic))?;
         let allowed = |node: &Node| !choice.excluded().contains(&node.address);
-        let preferred = choice.preferred().and_then(|address| upstream.position(address)).filter(|index| {
-            let node = &upstream.nodes()[*index];
-            node.state.is_usable() && allowed(node) && !ctx.tried.contains(*index)
-        });
-        Ok(preferred.or_else(|| upstream.pick(&wish, allowed)))
+        let preferred = choice.preferred().and_then(|address| upstream.position(address));
+        Ok(upstream.choose(&wish, preferred, allowed))
     }
+}
+
+/// Waits until a node has room; as long as a connection may take, and the request.
+async fn wait(ctx: &Context, ticket: Ticket) -> Option<(usize, InFlight)> {
+    let route = ctx.route.as_ref()?;
+    let limits = ctx.upstream.as_ref()?.options.limits.as_ref()?;
+    let longest = route.timeouts.connect.unwrap_or(limits.wait);
+    let left = ctx.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    let _pending = route.service_metrics.as_ref().map(|metrics| metrics.begin_pending());
+    ticket.wait(left.map_or(longest, |left| left.min(longest))).await
+}
+
+/// Every node is at its limit: the request is refused, and counted.
+fn at_limit(ctx: &mut Context) -> Box<Error> {
+    if let Some(metrics) = ctx.route.as_ref().and_then(|route| route.service_metrics.as_ref()) {
+        metrics.limited.fetch_add(1, Ordering::Relaxed);
+    }
+    ctx.plugin_answer = Some(answer::at_limit());
+    answer::error(answer::AT_LIMIT)
 }

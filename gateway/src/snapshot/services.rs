@@ -7,8 +7,8 @@ use std::sync::{Arc, Weak};
 use super::CheckDefaults;
 use crate::resource::{self, Balancer, HashPolicy, Node, NodeOverlay, Service, Timeouts};
 use crate::upstream::{
-    Balancing, HashOn, Hashing, Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn, RetryPolicy,
-    Upstream, UpstreamOptions,
+    Balancing, HashOn, Hashing, Limits, Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn,
+    RetryPolicy, Upstream, UpstreamOptions,
 };
 
 /// What applies to services that say nothing themselves.
@@ -93,6 +93,8 @@ impl Upstreams {
         UpstreamOptions {
             balancing: balancing(service),
             slow_start: service.slow_start,
+            limits: self.limits(service),
+            speaks_http2: service.protocol == resource::NodeProtocol::Http2,
             max_tries: service.max_tries.map_or(defaults.max_tries, |tries| tries as usize),
             retry: RetryPolicy {
                 on: retry.on.as_ref().map_or_else(|| defaults.retry.on.clone(), retry_on),
@@ -104,6 +106,23 @@ impl Upstreams {
             eject_time: service.health.passive.eject_time.unwrap_or(defaults.eject_time),
             check: self.defaults.check.check(service.health.active.as_ref()),
         }
+    }
+
+    fn limits(&self, service: &Service) -> Option<Limits> {
+        let (declared, peer) = (&service.limits, &self.defaults.peer);
+        if declared.requests.is_none() && declared.connections.is_none() {
+            return None;
+        }
+        let requests = declared.requests.unwrap_or(u32::MAX);
+        let connections = declared.connections.unwrap_or(u32::MAX);
+        // Connections of HTTP/2 are not counted; so many of them carry so many requests.
+        let streams = u32::try_from(peer.h2_max_streams).unwrap_or(u32::MAX);
+        Some(Limits {
+            http1: requests.min(connections),
+            http2: requests.min(connections.saturating_mul(streams)),
+            pending: declared.pending.unwrap_or(0) as usize,
+            wait: service.timeouts.connect.unwrap_or(peer.connect),
+        })
     }
 
     fn peer_options(&self, timeouts: Timeouts) -> PeerOptions {

@@ -286,6 +286,26 @@ fn what_did_not_change_is_the_same_object_and_keeps_its_state() {
 }
 
 #[test]
+fn a_node_added_to_others_starts_slowly_and_the_first_ones_do_not() {
+    let mut bench = bench();
+    bench.put("gw/services/s", json!({"slow_start": "1h"}));
+    let [first, second, third] = [1, 2, 3].map(|port| {
+        let (key, value) = node("s", port);
+        bench.change(&key, Some(value.to_string()))
+    });
+    let share_of = |port: u16, bench: &Bench| {
+        let snapshot = bench.handle.load_full();
+        let upstream = Arc::clone(snapshot.upstreams().next().unwrap());
+        let picks = (0..600).filter_map(|_| upstream.pick(&Wish::new(&Tried::default()), |_| true));
+        picks.filter(|index| upstream.nodes()[*index].address.port() == port).count()
+    };
+    bench.compiler.apply(10, vec![first, second]);
+    assert_eq!(share_of(2, &bench), 300);
+    bench.compiler.apply(11, vec![third]);
+    assert!((1..80).contains(&share_of(3, &bench)));
+}
+
+#[test]
 fn a_pattern_that_does_not_compile_is_refused_with_its_place() {
     let bad = json!({"prefix": "/a", "status": 1, "plugins": ["rewrite"], "props": {"rewrite_url_regex": "(", "rewrite_replace": "x"}});
     let error = checker().check("routes/a", bad.to_string().as_bytes()).unwrap_err();

@@ -214,9 +214,30 @@ pub struct ServiceMetrics {
     pub tries: AtomicU64,
     /// Attempts that ended without a response.
     pub failures: AtomicU64,
+    /// Requests refused because every node was at its limit.
+    pub limited: AtomicU64,
+    /// Requests that wait for a node.
+    pub pending: AtomicU64,
+}
+
+/// A request that waits for a node.
+#[derive(Debug)]
+#[must_use = "the request waits until this is dropped"]
+pub struct PendingGuard<'a>(&'a ServiceMetrics);
+
+impl Drop for PendingGuard<'_> {
+    fn drop(&mut self) {
+        self.0.pending.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl ServiceMetrics {
+    /// Has a request wait for a node until the guard is dropped.
+    pub fn begin_pending(&self) -> PendingGuard<'_> {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+        PendingGuard(self)
+    }
+
     /// Counts one attempt at a node.
     pub fn tried(&self, answered: bool) {
         self.tries.fetch_add(1, Ordering::Relaxed);

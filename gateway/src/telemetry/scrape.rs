@@ -86,6 +86,13 @@ impl Page<'_> {
         self.counters("upstream_tries", help, counts(|service| &service.tries))?;
         let help = "Attempts at a node that ended without a response, by service.";
         self.counters("upstream_failures", help, counts(|service| &service.failures))?;
+        let help = "Requests refused because every node was at its limit, by service.";
+        self.counters("upstream_limited", help, counts(|service| &service.limited))?;
+        let help = "Requests that wait because every node is at its limit, by service.";
+        let mut family = self.0.encode_descriptor("upstream_pending", help, None, MetricType::Gauge)?;
+        for (labels, waiting) in counts(|service| &service.pending) {
+            family.encode_family(&labels)?.encode_gauge(&waiting)?;
+        }
 
         self.nodes(metrics)?;
         self.health(metrics)

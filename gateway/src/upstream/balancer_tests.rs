@@ -42,7 +42,7 @@ fn key(number: u64) -> u64 {
 
 fn pick(upstream: &Upstream, number: u64) -> usize {
     let tried = Tried::default();
-    upstream.pick(&Wish { tried: &tried, key: Some(key(number)) }, |_| true).unwrap()
+    upstream.pick(&Wish { key: Some(key(number)), ..Wish::new(&tried) }, |_| true).unwrap()
 }
 
 fn counts(upstream: &Upstream, picks: u64) -> Vec<u64> {
@@ -109,7 +109,7 @@ proptest! {
             let upstream = balancing(&weights, way);
             let mut tried = Tried::default();
             let mut seen = BTreeSet::new();
-            while let Some(node) = upstream.pick(&Wish { tried: &tried, key: Some(number) }, |_| true) {
+            while let Some(node) = upstream.pick(&Wish { key: Some(number), ..Wish::new(&tried) }, |_| true) {
                 prop_assert!(seen.insert(node));
                 tried.push(node);
             }

@@ -1,10 +1,12 @@
 //! The choice of a node for a request.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::balancer::{Balancer, Ring, affinity, among};
+use super::queue::{self, Joined, Placed, Ticket};
 use super::state::now_ms;
-use super::{Node, Tried, Upstream};
+use super::{InFlight, Node, Tried, Upstream};
 
 /// What a request asks of the choice.
 #[derive(Debug, Clone, Copy)]
@@ -13,47 +15,141 @@ pub struct Wish<'a> {
     pub tried: &'a Tried,
     /// What the `hash` balancer tells it apart by, hashed.
     pub key: Option<u64>,
+    /// Whether it goes to a node over HTTP/2.
+    pub http2: bool,
 }
 
 impl<'a> Wish<'a> {
     /// That of a request without a key.
     pub fn new(tried: &'a Tried) -> Self {
-        Self { tried, key: None }
+        Self { tried, key: None, http2: false }
     }
 }
 
+/// What came of a request's choice.
+#[derive(Debug)]
+pub enum Choice {
+    /// This node, where it is counted already.
+    Node(usize, InFlight),
+    /// Every node it could go to is at its limit; it may wait.
+    Wait(Ticket),
+    /// They are, and as many requests wait as may.
+    Full,
+    /// There is no node it could go to.
+    Nobody,
+}
+
 impl Upstream {
-    /// A node that was not tried and is not ruled out by `allowed`, chosen as the service says.
-    /// Usable nodes come first; when none is left any will do: a health check may be wrong, and a
-    /// refused connection costs little.
-    pub fn pick(&self, wish: &Wish<'_>, allowed: impl Fn(&Node) -> bool) -> Option<usize> {
-        let possible = |index: usize| !wish.tried.contains(index) && allowed(&self.nodes[index]);
-        let usable = |index: usize| possible(index) && self.nodes[index].state.is_usable();
-        match &self.balancer {
-            Balancer::RoundRobin(schedule) => self.in_turn(schedule, &possible),
-            Balancer::Random(draw) => {
-                let ready = |index: usize| usable(index) && self.is_ready(index, fastrand::f32);
-                draw.find(ready).or_else(|| self.any_by_weight(&possible))
+    /// Chooses a node, and counts the request there; `preferred` if that will do.
+    pub fn choose(
+        self: &Arc<Self>,
+        wish: &Wish<'_>,
+        preferred: Option<usize>,
+        allowed: impl Fn(&Node) -> bool,
+    ) -> Choice {
+        let place = || {
+            let preferred = preferred.filter(|index| {
+                let node = &self.nodes[*index];
+                node.state.is_usable() && allowed(node) && !wish.tried.contains(*index)
+            });
+            preferred.and_then(|index| self.enter_at(index, wish.http2)).or_else(|| self.enter(wish, &allowed))
+        };
+        let Some(limits) = &self.options.limits else {
+            return place().map_or(Choice::Nobody, |(index, in_flight)| Choice::Node(index, in_flight));
+        };
+        let placed = if self.memory.queue.is_busy() { None } else { place() };
+        if let Some((index, in_flight)) = placed {
+            return Choice::Node(index, in_flight);
+        }
+        let possible = |index: &usize| !wish.tried.contains(*index) && allowed(&self.nodes[*index]);
+        let nodes: Box<[usize]> = (0..self.nodes.len()).filter(possible).collect();
+        if nodes.is_empty() {
+            return Choice::Nobody;
+        }
+        if limits.pending == 0 {
+            return Choice::Full;
+        }
+        match queue::join(self, nodes, wish.http2, limits.pending, place) {
+            Joined::Placed((index, in_flight)) => Choice::Node(index, in_flight),
+            Joined::Waits(ticket) => Choice::Wait(ticket),
+            Joined::Full => Choice::Full,
+        }
+    }
+
+    /// Picks a node and counts the request there.
+    fn enter(&self, wish: &Wish<'_>, allowed: &impl Fn(&Node) -> bool) -> Option<Placed> {
+        loop {
+            let index = self.pick(wish, allowed)?;
+            // It fails when another request took the last place meanwhile; that node is full now,
+            // and passed over.
+            if let Some(placed) = self.enter_at(index, wish.http2) {
+                return Some(placed);
             }
+        }
+    }
+
+    /// Counts a request at a node, if it has room.
+    pub(super) fn enter_at(&self, index: usize, http2: bool) -> Option<Placed> {
+        let state = &self.nodes[index].state;
+        let Some(limits) = &self.options.limits else { return Some((index, InFlight::at(state))) };
+        let waiting = (limits.pending > 0).then_some(&self.memory);
+        let in_flight = InFlight::within(state, limits.most(http2), waiting)?;
+        Some((index, in_flight))
+    }
+
+    /// Whether one of these nodes has room.
+    pub(super) fn has_room(&self, nodes: &[usize], http2: bool) -> bool {
+        let most = self.most(http2);
+        nodes.iter().any(|index| self.nodes[*index].state.in_flight() < most)
+    }
+
+    fn most(&self, http2: bool) -> u32 {
+        self.options.limits.as_ref().map_or(u32::MAX, |limits| limits.most(http2))
+    }
+
+    /// A node that was not tried, has room and is not ruled out by `allowed`, chosen as the service
+    /// says. When no usable one is left any will do: a health check may be wrong, and a refused
+    /// connection costs little.
+    pub fn pick(&self, wish: &Wish<'_>, allowed: impl Fn(&Node) -> bool) -> Option<usize> {
+        let most = self.most(wish.http2);
+        let possible = |index: usize| !wish.tried.contains(index) && allowed(&self.nodes[index]);
+        let has_room = |index: usize| most == u32::MAX || self.nodes[index].state.in_flight() < most;
+        let is_usable = |index: usize| self.nodes[index].state.is_usable();
+        let usable = |index: usize| possible(index) && is_usable(index) && has_room(index);
+        self.balance(wish.key, &usable).or_else(|| {
+            // A usable node without room is worth waiting for.
+            let full = most != u32::MAX && (0..self.nodes.len()).any(|index| possible(index) && is_usable(index));
+            if full { None } else { self.last_resort(wish.key, &|index| possible(index) && has_room(index)) }
+        })
+    }
+
+    /// One of those that are `usable`, as the service says.
+    #[inline]
+    fn balance(&self, key: Option<u64>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let ready = |index: usize| usable(index) && self.is_ready(index, fastrand::f32);
+        match &self.balancer {
+            Balancer::RoundRobin(schedule) => self.in_turn(schedule, usable),
+            Balancer::Random(draw) => draw.find(ready).or_else(|| self.any_by_weight(usable)),
             Balancer::LeastRequests(draw) => {
-                let ready = |index: usize| usable(index) && self.is_ready(index, fastrand::f32);
-                draw.better(ready, |a, b| self.load(a, b) < self.load(b, a)).or_else(|| self.any_by_weight(&possible))
+                draw.better(ready, |a, b| self.load(a, b) < self.load(b, a)).or_else(|| self.any_by_weight(usable))
             }
             Balancer::Ewma { draw, mean_weight } => {
-                let ready = |index: usize| usable(index) && self.is_ready(index, fastrand::f32);
                 let now = now_ms();
                 let cost = |index: usize| self.cost(index, *mean_weight, now);
-                draw.better(ready, |a, b| cost(a) < cost(b)).or_else(|| self.any_by_weight(&possible))
+                draw.better(ready, |a, b| cost(a) < cost(b)).or_else(|| self.any_by_weight(usable))
             }
-            Balancer::Hash { ring, bound, schedule } => match wish.key {
-                Some(key) => self.on_ring(ring, key, *bound, &possible),
-                None => self.in_turn(schedule, &possible),
+            Balancer::Hash { ring, bound, schedule } => match key {
+                Some(key) => self.on_ring(ring, key, *bound, usable),
+                None => self.in_turn(schedule, usable),
             },
         }
     }
 
-    fn is_usable(&self, index: usize) -> bool {
-        self.nodes[index].state.is_usable()
+    fn last_resort(&self, key: Option<u64>, possible: &impl Fn(usize) -> bool) -> Option<usize> {
+        match (&self.balancer, key) {
+            (Balancer::Hash { .. }, Some(key)) => self.nearest(key, possible),
+            _ => self.from(self.memory.cursor.fetch_add(1, Ordering::Relaxed)).find(|index| possible(*index)),
+        }
     }
 
     /// Whether a node that is starting slowly takes this request. The chance, from 0 to 1, is asked
@@ -77,33 +173,34 @@ impl Upstream {
         latency * (1.0 + node.state.in_flight() as f32 * mean_weight / node.weight as f32)
     }
 
-    fn in_turn(&self, schedule: &[u32], possible: &impl Fn(usize) -> bool) -> Option<usize> {
+    /// All nodes, beginning with this one of them.
+    fn from(&self, first: usize) -> impl Iterator<Item = usize> {
+        let count = self.nodes.len();
+        (0..count).map(move |step| (first % count + step) % count)
+    }
+
+    fn in_turn(&self, schedule: &[u32], usable: &impl Fn(usize) -> bool) -> Option<usize> {
         let len = schedule.len();
         if len == 0 {
             return None;
         }
         let start = if len == 1 { 0 } else { self.memory.cursor.fetch_add(1, Ordering::Relaxed) % len };
-        let usable = |index: &usize| possible(*index) && self.is_usable(*index);
-        let ready = |index: &usize| usable(index) && self.is_ready(*index, fastrand::f32);
         // With a heavy node down the round may hold thousands of its turns in a row; beyond a few
         // times the number of nodes, looking at each node once is shorter.
         let round = schedule[start..].iter().chain(&schedule[..start]).map(|slot| *slot as usize);
-        let in_turn = round.take(4 * self.nodes.len()).find(ready);
-        let any = || (0..self.nodes.len()).map(|i| (i + start) % self.nodes.len());
-        in_turn.or_else(|| any().find(usable)).or_else(|| any().find(|index| possible(*index)))
+        let in_turn =
+            round.take(4 * self.nodes.len()).find(|index| usable(*index) && self.is_ready(*index, fastrand::f32));
+        in_turn.or_else(|| self.from(start).find(|index| usable(*index)))
     }
 
     /// One by chance, when drawing has not found one.
-    fn any_by_weight(&self, possible: &impl Fn(usize) -> bool) -> Option<usize> {
-        let those = |wanted: &dyn Fn(usize) -> bool| {
-            among(self.nodes.iter().enumerate().filter(|(index, _)| wanted(*index)).map(|(i, node)| (i, node.weight)))
-        };
-        those(&|index| possible(index) && self.is_usable(index)).or_else(|| those(possible))
+    fn any_by_weight(&self, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+        let nodes = self.nodes.iter().enumerate().filter(|(index, _)| usable(*index));
+        among(nodes.map(|(index, node)| (index, node.weight)))
     }
 
     /// The owner of a key: the first on the ring that will do.
-    fn on_ring(&self, ring: &Ring, key: u64, bound: Option<f64>, possible: &impl Fn(usize) -> bool) -> Option<usize> {
-        let usable = |index: usize| possible(index) && self.is_usable(index);
+    fn on_ring(&self, ring: &Ring, key: u64, bound: Option<f64>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
         // Keys go over to a starting node one after the other, and each stays there. The ring has
         // taken the upper half of the key.
         let chance = || (key as u32) as f32 / 4_294_967_296.0;
@@ -114,7 +211,6 @@ impl Upstream {
             .find(|index| usable(*index) && self.is_ready(*index, chance) && has_room(*index))
             .or_else(|| ring.from(key).find(|index| usable(*index)))
             .or_else(|| self.nearest(key, usable))
-            .or_else(|| self.nearest(key, possible))
     }
 
     /// The most requests a node may have so that none has more than `bound` times its share of

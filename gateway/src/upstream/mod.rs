@@ -18,8 +18,11 @@ mod choice;
 mod gate;
 pub mod health;
 mod latency;
+#[cfg(test)]
+mod limit_tests;
 mod outcome;
 mod peer;
+mod queue;
 mod retry;
 mod schedule;
 mod state;
@@ -28,10 +31,11 @@ mod tests;
 mod timed;
 
 pub use balancer::{Balancing, HashOn, Hashing};
-pub use choice::Wish;
+pub use choice::{Choice, Wish};
 use health::{Check, Counts};
 pub use outcome::Outcome;
 pub use peer::{PeerOptions, Peers};
+pub use queue::Ticket;
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
 pub use state::{InFlight, NodeState};
 pub use timed::{ReadDeadline, time};
@@ -54,6 +58,25 @@ pub struct Node {
     pub peers: Peers,
 }
 
+/// The most a node is given at a time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most requests over HTTP/1.1, each of which has a connection of its own.
+    pub http1: u32,
+    /// Most requests over HTTP/2.
+    pub http2: u32,
+    /// Most requests that wait while every node is at its limit.
+    pub pending: usize,
+    /// How long they wait.
+    pub wait: Duration,
+}
+
+impl Limits {
+    fn most(&self, http2: bool) -> u32 {
+        if http2 { self.http2 } else { self.http1 }
+    }
+}
+
 /// How the nodes of a service are used.
 #[derive(Debug, Clone, PartialEq)]
 pub struct UpstreamOptions {
@@ -61,6 +84,10 @@ pub struct UpstreamOptions {
     pub balancing: Balancing,
     /// How long a new or recovered node takes to reach its whole weight.
     pub slow_start: Option<Duration>,
+    /// The most a node is given at a time.
+    pub limits: Option<Limits>,
+    /// Whether nodes are spoken to over HTTP/2 also when a request is not gRPC.
+    pub speaks_http2: bool,
     /// Most nodes tried for one request; at most [`MAX_TRIES`].
     pub max_tries: usize,
     /// What is tried again.
@@ -81,6 +108,8 @@ impl Default for UpstreamOptions {
         Self {
             balancing: Balancing::default(),
             slow_start: None,
+            limits: None,
+            speaks_http2: false,
             max_tries: 3,
             retry: RetryPolicy::default(),
             first_byte: None,
@@ -98,6 +127,8 @@ pub struct Memory {
     cursor: AtomicUsize,
     /// How soon its nodes answer, together.
     latency: latency::Latency,
+    /// Who waits for a node.
+    queue: queue::Queue,
     /// The retries there may be.
     pub budget: RetryBudget,
     /// Whether there may be nodes left out, which the health checker must look for.

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use super::Memory;
 use super::health::Found;
 use super::latency::Latency;
 
@@ -135,18 +136,37 @@ impl NodeState {
 
 /// Counts a request as in flight at a node until dropped, however the request ends.
 #[derive(Debug)]
-pub struct InFlight(Arc<NodeState>);
+pub struct InFlight {
+    state: Arc<NodeState>,
+    /// Where others may wait for its place.
+    memory: Option<Arc<Memory>>,
+}
 
 impl InFlight {
     /// Counts one.
     pub fn at(state: &Arc<NodeState>) -> Self {
         state.in_flight.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(state))
+        Self { state: Arc::clone(state), memory: None }
+    }
+
+    /// Counts one unless there are this many. When it ends its place goes to those who wait.
+    pub(super) fn within(state: &Arc<NodeState>, most: u32, waiting: Option<&Arc<Memory>>) -> Option<Self> {
+        let one_more = |n: u32| (n < most).then_some(n + 1);
+        state.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        Some(Self { state: Arc::clone(state), memory: waiting.cloned() })
+    }
+
+    /// Ends it, and tells nobody.
+    pub(super) fn leave_silently(mut self) {
+        self.memory = None;
     }
 }
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+        self.state.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(memory) = &self.memory {
+            memory.queue.freed(&self.state);
+        }
     }
 }

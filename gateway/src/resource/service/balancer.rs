@@ -87,3 +87,39 @@ fn is_token(name: &str) -> bool {
     // Header names are tokens too.
     name.parse::<HeaderName>().is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::resource::Service;
+
+    #[test]
+    fn a_hash_says_what_it_is_of() {
+        for json in [
+            r#"{"balancer":"hash","hash":{"on":"client_ip"}}"#,
+            r#"{"balancer":"hash","hash":{"on":"header","name":"X-User","bounded_load":1.25}}"#,
+            r#"{"balancer":"hash","hash":{"on":"cookie","name":"session"}}"#,
+            r#"{"balancer":"hash","hash":{"on":"query","name":"user id"}}"#,
+            r#"{"balancer":"least_requests"}"#,
+        ] {
+            Service::parse(json.as_bytes()).unwrap();
+        }
+        for (json, field) in [
+            (r#"{"balancer":"hash"}"#, "hash"),
+            (r#"{"hash":{"on":"path"}}"#, "hash"),
+            (r#"{"balancer":"hash","hash":{"on":"header"}}"#, "hash.name"),
+            (r#"{"balancer":"hash","hash":{"on":"header","name":"X User"}}"#, "hash.name"),
+            (r#"{"balancer":"hash","hash":{"on":"cookie","name":"a=b"}}"#, "hash.name"),
+            (r#"{"balancer":"hash","hash":{"on":"query","name":""}}"#, "hash.name"),
+            (r#"{"balancer":"hash","hash":{"on":"path","name":"x"}}"#, "hash.name"),
+            (r#"{"balancer":"hash","hash":{"on":"path","bounded_load":0.9}}"#, "hash.bounded_load"),
+            (r#"{"slow_start":"0s"}"#, "slow_start"),
+            (r#"{"slow_start":"2h"}"#, "slow_start"),
+            (r#"{"limits":{"requests":0}}"#, "limits.requests"),
+            (r#"{"limits":{"connections":0}}"#, "limits.connections"),
+            (r#"{"limits":{"pending":5}}"#, "limits.pending"),
+            (r#"{"limits":{"requests":1,"pending":1000000}}"#, "limits.pending"),
+        ] {
+            assert_eq!(Service::parse(json.as_bytes()).unwrap_err().path, field, "{json}");
+        }
+    }
+}

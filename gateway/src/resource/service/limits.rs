@@ -4,11 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::resource::Invalid;
 
+/// Most requests that may wait.
+const MAX_PENDING: u32 = 100_000;
+
 /// Limits of each node; none where absent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Most connections in use.
+    /// Most connections in use: over HTTP/1.1 as many as requests; over HTTP/2 each carries up to
+    /// `upstream.h2_max_streams` requests.
     pub connections: Option<u32>,
     /// Most requests in flight.
     pub requests: Option<u32>,
@@ -23,6 +27,13 @@ impl Limits {
             if value == Some(0) {
                 return Err(Invalid::at(format!("limits.{field}"), "must be at least 1"));
             }
+        }
+        let Some(pending) = self.pending else { return Ok(()) };
+        if self.connections.is_none() && self.requests.is_none() {
+            return Err(Invalid::at("limits.pending", "needs limits.requests or limits.connections"));
+        }
+        if pending > MAX_PENDING {
+            return Err(Invalid::at("limits.pending", format!("must be at most {MAX_PENDING}")));
         }
         Ok(())
     }
