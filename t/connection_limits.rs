@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use serde_json::json;
 
-use crate::support::{Client, Gateway, Request, Upstream, eventually, eventually_some};
+use crate::support::{Client, Gateway, Request, Upstream, eventually, eventually_some, h2c};
 
 async fn gateway(client: serde_json::Value) -> (Gateway, Upstream) {
     let gateway = Gateway::with(json!({"client": client})).await;
@@ -98,6 +98,21 @@ async fn a_connection_is_closed_after_as_many_requests_as_it_may_carry() {
         assert!(got.matches("HTTP/1.1 200").count() <= 3, "{got}");
     }
     assert!(upstream.count() <= 12, "{}", upstream.count());
+}
+
+#[tokio::test]
+async fn an_http2_connection_ends_after_as_many_requests_as_it_may_carry() {
+    let (gateway, _upstream) = gateway(json!({"max_requests_per_connection": 3})).await;
+    let client = h2c::connect(gateway.h2c).await;
+    let mut served = 0;
+    while let Ok(ready) = client.clone().ready().await {
+        let request = http::Request::get("http://a/x").body(()).unwrap();
+        let Ok((response, _)) = ready.clone().send_request(request, true) else { break };
+        assert_eq!(h2c::read(response).await.status, 200, "what was begun is finished");
+        served += 1;
+        assert!(served < 50, "it goes on for ever");
+    }
+    assert!(served >= 3, "{served}");
 }
 
 /// Accepting pauses while there is no file left; nothing breaks, and it goes on when there are.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 pub mod certificates;
 pub mod etcd;
+pub mod frames;
 pub mod gateway;
 pub mod h2c;
 pub mod http1;

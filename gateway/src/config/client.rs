@@ -36,6 +36,9 @@ pub struct ClientConfig {
     /// Longest silence while a request body is read.
     #[serde(with = "humantime_serde")]
     pub body_timeout: Duration,
+    /// Fewest bytes a second of a request body, on average, after its first five seconds; 0 = any number. For services
+    /// that take bodies as fast as they come: an upload they hold up counts as slow.
+    pub min_body_rate: ByteSize,
     /// Longest wait for a client to take response bytes.
     #[serde(with = "humantime_serde")]
     pub send_timeout: Duration,
@@ -54,12 +57,15 @@ pub struct ClientConfig {
     pub max_connections: usize,
     /// Most connections of one client address (IPv6: /64 network); 0 = no limit. Trusted proxies have none.
     pub max_connections_per_ip: u32,
-    /// Most requests on an HTTP/1.1 connection, which is then closed; 0 = no limit.
+    /// Most requests on a connection, which then ends (on HTTP/2 with a GOAWAY); 0 = no limit.
     pub max_requests_per_connection: u32,
     /// Who tells the client's address by a PROXY header.
     pub proxy_protocol: ProxyProtocolConfig,
     /// Peers whose X-Forwarded-* is believed, as addresses or CIDRs.
     pub trusted_proxies: Vec<IpNet>,
+    /// What becomes of headers whose names have an underscore. Those that imitate trusted headers, such as
+    /// `X_Real_IP`, are refused in any case.
+    pub underscore_headers: UnderscoreHeaders,
     /// The `Server` header on every response.
     pub server_header: String,
 }
@@ -70,6 +76,7 @@ impl Default for ClientConfig {
             header_timeout: Duration::from_secs(10),
             max_header_size: ByteSize::kib(64),
             body_timeout: Duration::from_secs(60),
+            min_body_rate: ByteSize(0),
             send_timeout: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(60),
             h2_idle_timeout: Duration::from_secs(120),
@@ -80,9 +87,23 @@ impl Default for ClientConfig {
             max_requests_per_connection: 0,
             proxy_protocol: ProxyProtocolConfig::default(),
             trusted_proxies: Vec::new(),
+            underscore_headers: UnderscoreHeaders::Drop,
             server_header: "Ws-Cloud-Gateway".into(),
         }
     }
+}
+
+/// What becomes of headers whose names have an underscore, which many servers cannot tell from a dash.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+pub enum UnderscoreHeaders {
+    /// They are left out, as nginx does.
+    #[default]
+    Drop,
+    /// They pass.
+    Allow,
+    /// The request is refused with 400.
+    Reject,
 }
 
 /// Who tells the client's address by a PROXY header (version 1 or 2), as load balancers do that pass on TCP.

@@ -21,7 +21,9 @@ mod upstream;
 mod validate;
 
 pub use admin::{AccountConfig, AdminConfig, Right, StatusConfig, TokenConfig};
-pub use client::{ClientConfig, EscapedSlashes, Listeners, OverloadConfig, ProxyProtocolConfig, RoutingConfig};
+pub use client::{
+    ClientConfig, EscapedSlashes, Listeners, OverloadConfig, ProxyProtocolConfig, RoutingConfig, UnderscoreHeaders,
+};
 pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
 pub use server::{ShutdownConfig, UpgradeConfig};

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use http::{Method, header};
+use pingora::http::RequestHeader;
 use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::{Flow, RequestCtx, RequestState, Response};
 
@@ -50,12 +51,20 @@ impl Proxy {
     fn find_route(&self, session: &mut Session, ctx: &mut Context) -> Result<(), Refusal> {
         let connection = Arc::clone(Connection::of(session).ok_or(answer::INTERNAL)?);
         connection.header_complete();
+        if connection.is_last(self.options.max_requests_per_connection) || self.overload.closes_connections() {
+            connection.retire();
+        }
         let peer = connection.peer.ip();
         ctx.connection = Some(Arc::clone(&connection));
 
         let request = session.req_header();
         let authority = request.uri.authority().map(|a| a.as_str());
-        framing::check(request.version, &request.headers, authority).map_err(|e| malformed(&e))?;
+        let checked = framing::check(request.version, &request.headers, authority, self.options.underscores);
+        if checked.map_err(|e| malformed(&e))? {
+            leave_out_underscored(session.req_header_mut());
+        }
+        let request = session.req_header();
+        let authority = request.uri.authority().map(|a| a.as_str());
         if has_hidden_length(session) {
             return Err(malformed(&framing::FramingError::ContentLengthAndTransferEncoding));
         }
@@ -98,6 +107,9 @@ impl Proxy {
         drop(snapshot);
 
         ctx.client_xff = request.headers.get("x-forwarded-for").cloned();
+        if ctx.client_xff.is_some() && forwarded::goes_in_circles(forwarded_for(request)) {
+            return Err(answer::LOOP);
+        }
         let client_ip = self.client_ip(peer, request);
         ctx.client_ip = Some(client_ip);
         // The upstream gets the origin form, of the very path that was matched.
@@ -135,12 +147,11 @@ impl Proxy {
         }
     }
 
-    fn client_ip(&self, peer: IpAddr, request: &pingora::http::RequestHeader) -> IpAddr {
+    fn client_ip(&self, peer: IpAddr, request: &RequestHeader) -> IpAddr {
         if self.options.trusted_proxies.is_empty() {
             return peer.to_canonical();
         }
-        let values = request.headers.get_all("x-forwarded-for").iter().map(|v| v.as_bytes());
-        forwarded::client_ip(peer, values, &self.options.trusted_proxies)
+        forwarded::client_ip(peer, forwarded_for(request), &self.options.trusted_proxies)
     }
 
     /// What can be said of body and protocol before a node is asked.
@@ -175,6 +186,16 @@ impl Proxy {
         }
         ctx.kind = Kind::Internal;
         Ok(())
+    }
+}
+
+fn forwarded_for(request: &RequestHeader) -> impl DoubleEndedIterator<Item = &[u8]> {
+    request.headers.get_all("x-forwarded-for").iter().map(|value| value.as_bytes())
+}
+
+fn leave_out_underscored(request: &mut RequestHeader) {
+    for name in framing::underscored(&request.headers) {
+        request.remove_header(&name);
     }
 }
 

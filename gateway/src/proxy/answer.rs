@@ -38,9 +38,11 @@ impl Refusal {
 pub(super) const MISDIRECTED: Refusal = Refusal::closing(421, "this host needs a TLS connection of its own\n");
 pub(super) const NO_ROUTE: Refusal = Refusal::new(404, "no route\n");
 pub(super) const BROKEN_ROUTE: Refusal = Refusal::new(503, "the route is not available\n");
+pub(super) const LOOP: Refusal = Refusal::closing(508, "the request goes in circles\n");
 pub(super) const OVERLOADED: Refusal = Refusal::new(503, "too many requests; try again later\n");
 pub(super) const NO_NODE: Refusal = Refusal::new(502, "no node of the service is available\n");
 pub(super) const BODY_TOO_LARGE: Refusal = Refusal::closing(413, "the request body is too large\n");
+pub(super) const BODY_TOO_SLOW: Refusal = Refusal::closing(408, "the request body came too slowly\n");
 pub(super) const NO_CONNECT: Refusal = Refusal::closing(405, "CONNECT is not supported\n");
 pub(super) const GRPC_NEEDS_HTTP2: Refusal = Refusal::closing(505, "gRPC needs HTTP/2\n");
 pub(super) const FORBIDDEN: Refusal = Refusal::new(403, "forbidden\n");

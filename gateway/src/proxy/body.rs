@@ -1,13 +1,18 @@
 //! Bodies on their way: their limit, and the plugins that see them.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::Proxy;
 use super::answer::{self, Body};
-use super::context::Context;
+use super::context::{Context, Kind};
 use crate::pipeline::BodyRefused;
+
+/// A body's first bytes may take so long, whatever their number.
+const BODY_GRACE: Duration = Duration::from_secs(5);
 
 impl Proxy {
     /// A piece of the request body.
@@ -41,6 +46,9 @@ impl Proxy {
         if ctx.body_limit > 0 && ctx.body_seen > ctx.body_limit {
             return Err(refused(answer::BODY_TOO_LARGE));
         }
+        if self.options.min_body_rate > 0 && self.is_too_slow(ctx) {
+            return Err(refused(answer::BODY_TOO_SLOW));
+        }
         let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return Ok(()) };
         if !route.pipeline.sees_request_body() {
             return Ok(());
@@ -56,6 +64,12 @@ impl Proxy {
             BodyRefused::TooLarge => refused(answer::BODY_TOO_LARGE),
             BodyRefused::Panicked(panic) => self.panicked(&panic),
         })
+    }
+
+    /// Whether a body has come more slowly than it may. Streams of messages may take their time.
+    fn is_too_slow(&self, ctx: &Context) -> bool {
+        let millis = u128::from(ctx.body_seen) * 1000 / u128::from(self.options.min_body_rate);
+        ctx.kind == Kind::Http && ctx.started.elapsed().saturating_sub(BODY_GRACE).as_millis() > millis
     }
 
     /// A piece of the response body.

@@ -7,8 +7,8 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,9 +23,11 @@ use pingora::protocols::{
     UniqueID, UniqueIDType,
 };
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use tokio::sync::watch;
 use tokio::time::Sleep;
 
 use super::handshake::Tls;
+use super::record::Unread;
 
 /// What is known of a client's connection.
 #[derive(Debug)]
@@ -41,6 +43,10 @@ pub(super) struct Connection {
     /// Even: a request header is awaited or read. Odd: it is complete. Grows with every request of
     /// an HTTP/1.1 connection.
     turn: AtomicU32,
+    /// The requests there were, when they are counted.
+    requests: AtomicU32,
+    /// Ends an HTTP/2 connection once its streams have ended.
+    retire: OnceLock<watch::Sender<bool>>,
 }
 
 /// A load balancer between client and gateway that told of its client by a PROXY header.
@@ -73,6 +79,26 @@ impl Connection {
             peer_value: HeaderValue::try_from(text).expect("an ip address is a valid header value"),
             tls: None,
             turn: AtomicU32::new(0),
+            requests: AtomicU32::new(0),
+            retire: OnceLock::new(),
+        }
+    }
+
+    /// Counts a request, and says whether there may be none after it; of 0 there may be any number.
+    pub(super) fn is_last(&self, max_requests: u32) -> bool {
+        max_requests > 0 && self.requests.fetch_add(1, Ordering::Relaxed) + 1 >= max_requests
+    }
+
+    /// How [`Connection::retire`] is told to who serves the connection.
+    pub(super) fn retire_by(&self, retire: watch::Sender<bool>) {
+        // There is one protocol on a connection, and one that serves it.
+        drop(self.retire.set(retire));
+    }
+
+    /// Tells an HTTP/2 client to open no more streams here. HTTP/1.1 is told with each response.
+    pub(super) fn retire(&self) {
+        if let Some(retire) = self.retire.get() {
+            retire.send_if_modified(|retired| !std::mem::replace(retired, true));
         }
     }
 
@@ -94,17 +120,26 @@ impl Connection {
 }
 
 /// Limits of request headers, and what is answered when they are broken.
-#[derive(Debug)]
 pub(super) struct HeaderLimits {
     pub(super) timeout: Duration,
     pub(super) max_size: usize,
     pub(super) too_slow: Bytes,
     pub(super) too_large: Bytes,
     pub(super) malformed: Bytes,
+    /// Tells of what was answered so.
+    pub(super) unread: Unread,
+}
+
+/// What is wrong with a request header.
+#[derive(Debug, Clone, Copy)]
+enum Fault {
+    TooSlow,
+    TooLarge,
+    Malformed,
 }
 
 impl HeaderLimits {
-    pub(super) fn new(timeout: Duration, max_size: usize, server: &str) -> Self {
+    pub(super) fn new(timeout: Duration, max_size: usize, server: &str, unread: Unread) -> Self {
         let answer = |status: &str, body: &str| {
             Bytes::from(format!(
                 "HTTP/1.1 {status}\r\nServer: {server}\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
@@ -117,6 +152,7 @@ impl HeaderLimits {
             too_slow: answer("408 Request Timeout", "the request header took too long\n"),
             too_large: answer("431 Request Header Fields Too Large", "the request header is too large\n"),
             malformed: answer("400 Bad Request", "malformed request\n"),
+            unread,
         }
     }
 }
@@ -227,7 +263,7 @@ impl Guarded {
     /// later request from its first byte; between requests the keep-alive timeout applies.
     fn poll_header(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if self.answer.is_none() && self.header_bytes >= self.limits.max_size {
-            self.answer = Some(self.limits.too_large.clone());
+            self.refuse(Fault::TooLarge);
         }
         if self.answer.is_none() {
             let before = buf.filled().len();
@@ -238,7 +274,7 @@ impl Guarded {
                     return Poll::Ready(result);
                 }
                 buf.set_filled(before);
-                self.answer = Some(self.limits.malformed.clone());
+                self.refuse(Fault::Malformed);
                 drop(self.poll_answer(cx));
                 return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, "the request line is malformed")));
             }
@@ -252,11 +288,23 @@ impl Guarded {
                 // Nothing was asked, so nothing is answered.
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
-            self.answer = Some(self.limits.too_slow.clone());
+            self.refuse(Fault::TooSlow);
         }
         // A client that does not read its answer is not waited for.
         drop(self.poll_answer(cx));
         Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the request header broke a limit")))
+    }
+
+    /// Answers a header that cannot become a request; nobody else will tell of it.
+    fn refuse(&mut self, fault: Fault) {
+        let limits = &self.limits;
+        let (answer, status, time) = match fault {
+            Fault::TooSlow => (&limits.too_slow, 408, limits.timeout),
+            Fault::TooLarge => (&limits.too_large, 431, Duration::ZERO),
+            Fault::Malformed => (&limits.malformed, 400, Duration::ZERO),
+        };
+        self.answer = Some(answer.clone());
+        limits.unread.record(&self.connection, status, time);
     }
 
     fn poll_answer(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -273,7 +321,7 @@ impl Guarded {
     /// Puts our answer in place of what Pingora would say to a request it could not read.
     fn poll_replaced(&mut self, cx: &mut Context<'_>, len: usize) -> Poll<io::Result<usize>> {
         if self.answer.is_none() {
-            self.answer = Some(self.limits.malformed.clone());
+            self.refuse(Fault::Malformed);
         }
         ready!(self.poll_answer(cx))?;
         Poll::Ready(Ok(len))

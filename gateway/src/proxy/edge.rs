@@ -14,20 +14,23 @@ use pingora::protocols::{ALPN, Stream};
 use pingora::server::ShutdownWatch;
 use pingora_proxy::HttpProxy;
 
-use super::Proxy;
 use super::arrival::{Arrivals, ConnectionOptions, ProxyHeaders};
 use super::connection::{Connection, Guarded, HeaderLimits};
 use super::handshake::{Handshakes, Tls};
 use super::limits::ConnectionLimits;
 use super::overload::Overload;
+use super::record::Unread;
+use super::{Proxy, http2};
 use crate::request::forwarded::TrustedProxies;
-use crate::telemetry::Metrics;
+use crate::telemetry::{AccessLog, Metrics};
 
 /// Small DATA frames that may be waiting on a connection, in bytes of overhead. The default of the
 /// h2 crate ends legitimate gRPC streams of small messages (trap T16).
 const H2_DATA_FRAME_BUDGET: usize = 4 << 20;
 const H2_CONNECTION_WINDOW: u32 = 1 << 20;
 const H2_STREAM_WINDOW: u32 = 256 << 10;
+/// Of each stream: a client may have a hundred and read none. The h2 crate's own is 400 KiB.
+const H2_SEND_BUFFER: usize = 64 << 10;
 
 /// What the edge needs to know of the configuration.
 #[derive(Debug, Clone)]
@@ -52,7 +55,7 @@ pub struct EdgeOptions {
     pub ports: HashSet<u16>,
     /// How many connections there may be.
     pub connections: ConnectionOptions,
-    /// Most requests on an HTTP/1.1 connection; 0 = no limit.
+    /// Most requests on a connection; 0 = no limit.
     pub max_requests_per_connection: u32,
     /// Which connections begin with a PROXY header.
     pub proxy_headers: ProxyHeaders,
@@ -82,6 +85,7 @@ impl Edge {
         handshakes: Handshakes,
         overload: Arc<Overload>,
         metrics: Arc<Metrics>,
+        access: Arc<AccessLog>,
     ) -> Self {
         let mut server = HttpServerOptions::default();
         // Only connections found to speak HTTP/2 are handed to Pingora's own loop.
@@ -97,9 +101,11 @@ impl Edge {
         h2.initial_connection_window_size(H2_CONNECTION_WINDOW);
         h2.initial_window_size(H2_STREAM_WINDOW);
         h2.data_frame_budget(H2_DATA_FRAME_BUDGET);
+        h2.max_send_buffer_size(H2_SEND_BUFFER);
         proxy.h2_options = Some(h2);
 
-        let limits = HeaderLimits::new(options.header_timeout, options.max_header_size, &options.server_header);
+        let unread = Unread { access, metrics: metrics.route("none", "") };
+        let limits = HeaderLimits::new(options.header_timeout, options.max_header_size, &options.server_header, unread);
         let ConnectionOptions { max_total, max_per_listener, max_per_ip } = options.connections;
         let arrivals = Arrivals {
             limits: ConnectionLimits::new(max_total, max_per_listener, max_per_ip, options.ports.iter().copied()),
@@ -175,8 +181,7 @@ impl Edge {
         };
         match is_http2 {
             Ok(true) => {
-                connection.header_complete();
-                ServerApp::process_new(&self.proxy, Box::new(stream), shutdown).await;
+                http2::serve(&self.proxy, stream, connection, shutdown).await;
             }
             Ok(false) if speaks == Speaks::Http2 => {
                 log::debug!("{} negotiated HTTP/2 and does not speak it", connection.peer);

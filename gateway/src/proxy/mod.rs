@@ -16,6 +16,7 @@ use pingora_proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 
 use crate::pipeline::Panicked;
 use crate::request::forwarded::TrustedProxies;
+use crate::request::framing::Underscores;
 use crate::request::path::PathRules;
 use crate::snapshot::Handle;
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
@@ -31,6 +32,7 @@ mod edge;
 mod handshake;
 mod hash_key;
 mod head;
+mod http2;
 mod limits;
 mod node;
 mod overload;
@@ -53,6 +55,12 @@ pub struct ProxyOptions {
     pub rules: PathRules,
     /// Whose X-Forwarded-* is believed.
     pub trusted_proxies: TrustedProxies,
+    /// What becomes of headers whose names have an underscore.
+    pub underscores: Underscores,
+    /// Fewest bytes a second of a request body; 0 = any number.
+    pub min_body_rate: u64,
+    /// Most requests on a connection; 0 = no limit.
+    pub max_requests_per_connection: u32,
     /// Largest request body; 0 = no limit.
     pub max_body_size: u64,
     /// The `Server` header of every response.

@@ -1,19 +1,42 @@
 //! The end of a request: counters, access log, plugins' logging.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
 
 use http::{StatusCode, Version, header};
 use pingora::{Error, ErrorSource};
 use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::Outcome;
 
+use super::connection::Connection;
 use super::context::{Context, Kind};
 use super::{Proxy, final_response, is_clients};
 use crate::request::host;
-use crate::telemetry::{AccessRecord, Try};
+use crate::telemetry::{AccessLog, AccessRecord, RouteMetrics, Try};
 
 /// What nginx logs when the client left before a response was sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// Tells of requests whose header could not be read. Nothing is known of them but whose they were.
+pub(super) struct Unread {
+    pub(super) access: Arc<AccessLog>,
+    pub(super) metrics: Arc<RouteMetrics>,
+}
+
+impl Unread {
+    pub(super) fn record(&self, connection: &Connection, status: u16, time: Duration) {
+        self.metrics.observe(Some(status), time);
+        if self.access.is_on() {
+            self.access.record(&AccessRecord {
+                status: Some(status),
+                client: connection.peer_value.to_str().ok(),
+                response_time: time,
+                ..AccessRecord::default()
+            });
+        }
+    }
+}
 
 impl Proxy {
     pub(super) fn record(&self, session: &mut Session, ctx: &mut Context, error: Option<&Error>) {
@@ -68,7 +91,7 @@ impl Proxy {
         );
     }
 
-    fn log_plugins(&self, session: &Session, ctx: &mut Context, status: Option<u16>, duration: std::time::Duration) {
+    fn log_plugins(&self, session: &Session, ctx: &mut Context, status: Option<u16>, duration: Duration) {
         let upstream = self.answering_node(ctx);
         let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return };
         if route.pipeline.is_empty() {

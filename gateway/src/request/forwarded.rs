@@ -46,6 +46,17 @@ impl TrustedProxies {
     }
 }
 
+/// More proxies than any request passes on its way.
+const MOST_PROXIES: usize = 32;
+
+/// Whether a request goes in circles: each proxy on its way has added an address to `X-Forwarded-For`, and we are one.
+/// What else could tell, a header of our own, would cost every request one.
+#[must_use]
+pub fn goes_in_circles<'a>(xff: impl IntoIterator<Item = &'a [u8]>) -> bool {
+    let addresses = |value: &[u8]| 1 + value.iter().filter(|byte| **byte == b',').count();
+    xff.into_iter().map(addresses).sum::<usize>() > MOST_PROXIES
+}
+
 /// The client's address: the peer's or, behind trusted proxies, the rightmost untrusted one of `X-Forwarded-For`.
 ///
 /// The walk goes from right to left because only what trusted proxies appended is true. It stops at anything that is

@@ -2,6 +2,22 @@
 
 use super::*;
 
+#[test]
+fn more_proxies_than_any_way_has_are_a_circle() {
+    let list = |count: usize| vec!["10.0.0.1"; count].join(", ").into_bytes();
+    for (values, circles) in [
+        (vec![], false),
+        (vec![b"".to_vec()], false),
+        (vec![list(32)], false),
+        (vec![list(33)], true),
+        (vec![list(16), list(16)], false),
+        (vec![list(16), list(17)], true),
+        (vec![b"1.1.1.1".to_vec(); 33], true),
+    ] {
+        assert_eq!(goes_in_circles(values.iter().map(Vec::as_slice)), circles, "{values:?}");
+    }
+}
+
 fn trusted() -> TrustedProxies {
     let networks = ["10.0.0.0/8", "192.168.1.5/32", "10.1.0.0/16", "2001:db8::/32", "::ffff:172.16.0.0/108"];
     TrustedProxies::new(networks.iter().map(|net| net.parse().unwrap()).collect())

@@ -1,8 +1,8 @@
 //! What Pingora lets pass and a gateway must not: requests that two servers could delimit or attribute in two ways
 //! (request smuggling, RFC 9112 section 11.2). Allocates nothing.
 
-use http::Version;
 use http::header::{CONTENT_LENGTH, HOST, HeaderMap, HeaderValue, TRANSFER_ENCODING};
+use http::{HeaderName, Version};
 
 /// Why a request is refused; the client gets 400 and the connection is closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -34,29 +34,66 @@ pub enum FramingError {
     /// `x_real_ip` is `X-Real-IP` to CGI-like upstreams.
     #[error("a header name with an underscore imitates a trusted header")]
     ImitatedHeader,
+    /// Any other one, where they are refused.
+    #[error("a header name has an underscore")]
+    Underscore,
     /// NUL or another control byte.
     #[error("a header value has a control character")]
     ControlCharacter,
 }
 
+/// What becomes of headers whose names have an underscore, which CGI-like upstreams cannot tell from a dash. Those that
+/// imitate trusted headers are refused in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Underscores {
+    /// They are left out, as nginx does.
+    #[default]
+    Drop,
+    /// They pass.
+    Allow,
+    /// The request is refused.
+    Reject,
+}
+
 /// Checks a request's header block. `uri_host` is the host or the authority of the request target, if it has one:
 /// absolute form in HTTP/1, `:authority` in HTTP/2.
 ///
+/// Says whether there are headers to be left out: see [`underscored`].
+///
 /// # Errors
 /// The first fault found.
-pub fn check(version: Version, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), FramingError> {
+pub fn check(
+    version: Version,
+    headers: &HeaderMap,
+    uri_host: Option<&str>,
+    underscores: Underscores,
+) -> Result<bool, FramingError> {
     check_host(version, headers, uri_host)?;
     check_length(version, headers)?;
+    let mut has_underscore = false;
     for (name, value) in headers {
         let name = name.as_str().as_bytes();
-        if name.contains(&b'_') && imitates_trusted_header(name) {
-            return Err(FramingError::ImitatedHeader);
+        if name.contains(&b'_') {
+            if imitates_trusted_header(name) {
+                return Err(FramingError::ImitatedHeader);
+            }
+            has_underscore = true;
         }
         if has_control_character(value.as_bytes()) {
             return Err(FramingError::ControlCharacter);
         }
     }
-    Ok(())
+    match underscores {
+        Underscores::Reject if has_underscore => Err(FramingError::Underscore),
+        Underscores::Drop => Ok(has_underscore),
+        _ => Ok(false),
+    }
+}
+
+/// The names with an underscore.
+#[must_use]
+pub fn underscored(headers: &HeaderMap) -> Vec<HeaderName> {
+    headers.keys().filter(|name| name.as_str().contains('_')).cloned().collect()
 }
 
 fn check_host(version: Version, headers: &HeaderMap, uri_host: Option<&str>) -> Result<(), FramingError> {
@@ -106,11 +143,7 @@ fn check_length(version: Version, headers: &HeaderMap) -> Result<(), FramingErro
     }
 }
 
-fn only(
-    headers: &HeaderMap,
-    name: http::HeaderName,
-    repeated: FramingError,
-) -> Result<Option<&HeaderValue>, FramingError> {
+fn only(headers: &HeaderMap, name: HeaderName, repeated: FramingError) -> Result<Option<&HeaderValue>, FramingError> {
     let mut values = headers.get_all(name).iter();
     let first = values.next();
     if values.next().is_some() { Err(repeated) } else { Ok(first) }

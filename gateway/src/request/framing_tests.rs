@@ -102,8 +102,26 @@ fn only_what_can_be_read_in_one_way_passes() {
         (V11, None, &[("host", "a"), ("x_credential_identifier", "1")], Err(ImitatedHeader)),
     ];
     for (i, (version, target, fields, expected)) in cases.iter().enumerate() {
-        assert_eq!(check(*version, &headers(fields), *target), *expected, "case {i}: {fields:?}");
+        let checked = check(*version, &headers(fields), *target, Underscores::Allow);
+        assert_eq!(checked.map(|_| ()), *expected, "case {i}: {fields:?}");
     }
+}
+
+#[test]
+fn names_with_underscores_are_found_and_those_that_imitate_refused() {
+    let check = |name: &str, underscores| {
+        check(Version::HTTP_11, &headers(&[("host", "a"), ("x-b", "1"), (name, "1")]), None, underscores)
+    };
+    for (setting, checked) in [
+        (Underscores::Drop, Ok(true)),
+        (Underscores::Allow, Ok(false)),
+        (Underscores::Reject, Err(FramingError::Underscore)),
+    ] {
+        assert_eq!(check("my_name", setting), checked);
+        assert_eq!(check("my-name", setting), Ok(false));
+        assert_eq!(check("x_real_ip", setting), Err(FramingError::ImitatedHeader));
+    }
+    assert_eq!(underscored(&headers(&[("a_b", "1"), ("a-b", "2"), ("_", "3"), ("a_b", "4")])), ["a_b", "_"]);
 }
 
 #[test]

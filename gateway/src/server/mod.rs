@@ -329,6 +329,7 @@ fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<
         handshakes,
         Arc::clone(&parts.overload),
         Arc::clone(&parts.metrics),
+        Arc::clone(&parts.access),
     );
     let mut service = Service::new("gateway".into(), edge);
     for (_, address) in config.data_addresses() {

@@ -10,11 +10,12 @@ use http::HeaderValue;
 
 use crate::config::{
     AccessLogConfig, CheckKind, ClientAuthConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat,
-    OverloadConfig, StoreKind, TlsVersion,
+    OverloadConfig, StoreKind, TlsVersion, UnderscoreHeaders,
 };
 use crate::pipeline::Registry;
 use crate::proxy::{ConnectionOptions, EdgeOptions, Internal, Overload, ProxyHeaders, ProxyOptions};
 use crate::request::forwarded::TrustedProxies;
+use crate::request::framing;
 use crate::request::path::{self, PathRules};
 use crate::resource::ClientAuth;
 use crate::snapshot::{CheckDefaults, Checker, ServiceDefaults};
@@ -144,6 +145,13 @@ pub(super) fn proxy(
     Ok(ProxyOptions {
         rules: rules(config),
         trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
+        underscores: match config.client.underscore_headers {
+            UnderscoreHeaders::Drop => framing::Underscores::Drop,
+            UnderscoreHeaders::Allow => framing::Underscores::Allow,
+            UnderscoreHeaders::Reject => framing::Underscores::Reject,
+        },
+        max_requests_per_connection: config.client.max_requests_per_connection,
+        min_body_rate: config.client.min_body_rate.0,
         max_body_size: config.client.max_body_size.0,
         server_header: HeaderValue::from_str(&config.client.server_header).context("client.server_header")?,
         send_timeout: config.client.send_timeout,

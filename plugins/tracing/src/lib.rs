@@ -5,19 +5,46 @@ use ws_cloud_plugin_sdk::http::{HeaderMap, HeaderName, HeaderValue};
 use ws_cloud_plugin_sdk::serde::Deserialize;
 use ws_cloud_plugin_sdk::{ConfigError, Flow, Phases, Plugin, RequestCtx, RequestState, ResponseHead, schemars};
 
+mod w3c;
+
+use w3c::{TRACEPARENT, TRACESTATE, TraceParent};
+
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
 /// A longer id from a client is replaced: it would be copied into every log on the way.
 const MAX_LEN: usize = 128;
 
-/// The settings: there are none.
-#[derive(Debug, Default, Deserialize, schemars::JsonSchema)]
-#[serde(crate = "ws_cloud_plugin_sdk::serde", deny_unknown_fields)]
-pub struct Config {}
+/// The settings.
+#[derive(Debug, Deserialize, schemars::JsonSchema)]
+#[serde(crate = "ws_cloud_plugin_sdk::serde", deny_unknown_fields, default)]
+pub struct Config {
+    /// What is done about W3C trace context.
+    traceparent: Mode,
+    /// Whether services are asked to record the traces that begin here.
+    sampled: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { traceparent: Mode::Always, sampled: true }
+    }
+}
+
+/// What is done about the headers `traceparent` and `tracestate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
+#[serde(crate = "ws_cloud_plugin_sdk::serde", rename_all = "lowercase")]
+enum Mode {
+    /// The client's trace goes on with a span of ours as the parent; without one, a trace begins.
+    Always,
+    /// What the client sends passes as it is.
+    Off,
+}
 
 /// The plugin.
 #[derive(Debug)]
-pub struct Tracing;
+pub struct Tracing {
+    config: Config,
+}
 
 impl Plugin for Tracing {
     const NAME: &'static str = "tracing";
@@ -29,19 +56,42 @@ impl Plugin for Tracing {
 
     type Config = Config;
 
-    fn new(_config: Config) -> Result<Self, ConfigError> {
-        Ok(Self)
+    fn new(config: Config) -> Result<Self, ConfigError> {
+        Ok(Self { config })
     }
 
     fn request_filter(&self, request: &mut RequestCtx<'_>) -> Flow {
-        let id = match sane_id(request.head.headers()) {
-            Some(id) => id.clone(),
-            None => {
-                let id = fresh_id();
-                request.head.insert_header(X_TRACE_ID, id.clone());
-                id
+        let carries_on = self.config.traceparent == Mode::Always;
+        let sent = if carries_on { TraceParent::of(request.head.headers()) } else { None };
+        let sent_id = sane_id(request.head.headers()).cloned();
+        let is_new = sent_id.is_none();
+        // One id under two names, unless the client itself gave them different ones.
+        let (id, parent) = match (sent_id, sent) {
+            (Some(id), Some(parent)) => (id, parent),
+            (Some(id), None) if !carries_on => {
+                request.state.trace_id = Some(id);
+                return Flow::Continue;
+            }
+            (Some(id), None) => {
+                let trace = Uuid::try_parse_ascii(id.as_bytes()).ok().filter(|uuid| !uuid.is_nil());
+                (id, TraceParent::begin(trace.unwrap_or_else(fresh), self.config.sampled))
+            }
+            (None, Some(parent)) => (digits(parent.trace), parent),
+            (None, None) => {
+                let trace = fresh();
+                (hyphenated(trace), TraceParent::begin(trace, self.config.sampled))
             }
         };
+        if is_new {
+            request.head.insert_header(X_TRACE_ID, id.clone());
+        }
+        if carries_on {
+            if sent.is_none() {
+                // It belongs to a traceparent that was not valid, or was not there.
+                request.head.remove_header(&TRACESTATE);
+            }
+            request.head.insert_header(TRACEPARENT, parent.to_value(rand::random()));
+        }
         request.state.trace_id = Some(id);
         Flow::Continue
     }
@@ -64,10 +114,19 @@ fn sane_id(headers: &HeaderMap) -> Option<&HeaderValue> {
 
 /// `NoContext`, not `Uuid::now_v7()`: the latter takes a lock that all threads share. The 74
 /// random bits come from the thread's own generator, which the operating system seeds.
-fn fresh_id() -> HeaderValue {
+fn fresh() -> Uuid {
+    Uuid::new_v7(Timestamp::now(NoContext))
+}
+
+fn hyphenated(id: Uuid) -> HeaderValue {
     let mut buffer = Uuid::encode_buffer();
-    let id = Uuid::new_v7(Timestamp::now(NoContext)).hyphenated().encode_lower(&mut buffer);
-    HeaderValue::from_str(id).expect("a uuid is visible ASCII")
+    HeaderValue::from_str(id.hyphenated().encode_lower(&mut buffer)).expect("a uuid is visible ASCII")
+}
+
+/// As a trace is written everywhere else, so that it is found by what was seen there.
+fn digits(trace: u128) -> HeaderValue {
+    let mut buffer = Uuid::encode_buffer();
+    HeaderValue::from_str(Uuid::from_u128(trace).simple().encode_lower(&mut buffer)).expect("digits are visible ASCII")
 }
 
 #[cfg(test)]
@@ -116,7 +175,7 @@ mod tests {
 
     #[test]
     fn ids_never_repeat_between_threads() {
-        let make = || (0..10_000).map(|_| fresh_id().as_bytes().to_vec()).collect::<Vec<_>>();
+        let make = || (0..10_000).map(|_| hyphenated(fresh())).collect::<Vec<_>>();
         let threads: Vec<_> = (0..8).map(|_| std::thread::spawn(make)).collect();
         let ids: HashSet<_> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.len(), 80_000);
@@ -125,6 +184,68 @@ mod tests {
     #[test]
     fn unknown_settings_are_refused() {
         let refused = Harness::new::<Tracing>(json!({"header": "x"})).unwrap_err();
-        assert_eq!(refused.to_string(), "header: unknown field `header`, there are no fields");
+        assert_eq!(refused.to_string(), "header: unknown field `header`, expected `traceparent` or `sampled`");
+    }
+
+    const SENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
+    /// Trace, parent and flags.
+    fn parts(traceparent: &str) -> (&str, &str, &str) {
+        assert_eq!((traceparent.len(), &traceparent[..3]), (55, "00-"), "{traceparent}");
+        (&traceparent[3..35], &traceparent[36..52], &traceparent[53..])
+    }
+
+    #[tokio::test]
+    async fn a_trace_of_the_client_goes_on_under_a_span_of_ours() {
+        for (sent, flags) in [(SENT.to_owned(), "01"), (SENT.replace("-01", "-00"), "00")] {
+            let out = tracing().get("/").header("traceparent", &sent).header("tracestate", "a=1,b=2").send().await;
+            let (trace, parent, seen) = parts(out.upstream().header("traceparent").unwrap());
+            assert_eq!((trace, seen), ("4bf92f3577b34da6a3ce929d0e0e4736", flags));
+            assert_ne!(parent, "00f067aa0ba902b7");
+            assert_eq!(out.upstream().header("tracestate"), Some("a=1,b=2"));
+            assert_eq!((out.trace_id(), out.upstream().header("x-trace-id")), (Some(trace), Some(trace)));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_valid_one_a_trace_begins_with_the_id_there_is() {
+        for (config, flags) in [(json!({}), "01"), (json!({"sampled": false}), "00")] {
+            for sent in ["", "00-x", &SENT.replace("00-4", "ff-4"), &SENT.to_uppercase()] {
+                let request = Harness::new::<Tracing>(config.clone()).unwrap();
+                let request = request.get("/").header("traceparent", sent).header("tracestate", "a=1");
+                let out = request.send().await;
+                let (trace, _, seen) = parts(out.upstream().header("traceparent").unwrap());
+                assert_eq!((trace, seen), (&*out.trace_id().unwrap().replace('-', ""), flags), "{sent}");
+                assert_eq!(out.upstream().header("tracestate"), None, "it was of another trace");
+            }
+        }
+        let id = "0190a5a4-7f3c-7d0a-9b1e-2f6c8a4d5e70";
+        for (sent, same) in [(id, true), ("my own id", false), ("00000000-0000-0000-0000-000000000000", false)] {
+            let out = tracing().get("/").header("X-Trace-Id", sent).send().await;
+            let (trace, _, _) = parts(out.upstream().header("traceparent").unwrap());
+            assert_eq!(trace == sent.replace('-', ""), same, "{sent}: {trace}");
+        }
+    }
+
+    #[tokio::test]
+    async fn two_ids_of_the_client_are_both_kept() {
+        let out = tracing().get("/").header("traceparent", SENT).header("X-Trace-Id", "mine").send().await;
+        assert_eq!((out.trace_id(), out.upstream().header("x-trace-id")), (Some("mine"), Some("mine")));
+        assert_eq!(parts(out.upstream().header("traceparent").unwrap()).0, &SENT[3..35]);
+    }
+
+    #[tokio::test]
+    async fn off_means_that_trace_context_passes_as_it_is() {
+        for sent in [None, Some(SENT), Some("nonsense")] {
+            let off = Harness::new::<Tracing>(json!({"traceparent": "off"})).unwrap();
+            let mut request = off.get("/");
+            if let Some(sent) = sent {
+                request = request.header("traceparent", sent).header("tracestate", "a=1");
+            }
+            let out = request.send().await;
+            assert_eq!(out.upstream().header("traceparent"), sent);
+            assert_eq!(out.upstream().header("tracestate"), sent.map(|_| "a=1"));
+            assert_eq!(Uuid::parse_str(out.trace_id().unwrap()).unwrap().get_version_num(), 7);
+        }
     }
 }
