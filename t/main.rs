@@ -42,6 +42,7 @@ mod support;
 mod timeouts;
 mod tls;
 mod tls_clients;
+mod tls_live;
 mod upgrade_binary;
 mod upgrades;
 mod websocket;

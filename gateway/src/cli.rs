@@ -12,6 +12,7 @@ use crate::config::{self, Config};
 use crate::server::{self, Predecessor, RunOptions};
 
 mod check;
+mod secrets;
 
 /// A light, programmable HTTP and gRPC gateway.
 #[derive(Debug, Parser)]
@@ -38,6 +39,9 @@ enum Command {
     /// Accounts of the Admin API.
     #[command(subcommand)]
     Admin(AdminCommand),
+    /// The key that secrets in the store are encrypted with.
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Print the version.
     Version,
     /// Print shell completions.
@@ -59,6 +63,19 @@ enum AdminCommand {
         /// The account.
         #[arg(default_value = "admin")]
         user: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum SecretsCommand {
+    /// Encrypt all secrets of the store with the first of the configured keys. With the embedded
+    /// store the gateway must not be running.
+    Rotate {
+        #[command(flatten)]
+        file: FileArg,
+        /// Make a new key in the key file first, and take the old ones out of it in the end.
+        #[arg(long)]
+        generate: bool,
     },
 }
 
@@ -97,6 +114,7 @@ fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode
         Command::Upgrade(file) => tell(&file, server::Command::Upgrade)?,
         Command::Check(file) => return check::run(&load(&file)?, factories),
         Command::Admin(AdminCommand::ResetPassword { file, user }) => reset_password(&load(&file)?, &user)?,
+        Command::Secrets(SecretsCommand::Rotate { file, generate }) => secrets::rotate(&load(&file)?, generate)?,
         Command::Version => say(&format!("ws-cloud-gateway {}", env!("CARGO_PKG_VERSION")))?,
         Command::Completions { shell } => {
             let mut command = Cli::command();

@@ -28,6 +28,7 @@ pub mod registration;
 pub mod request;
 pub mod resource;
 pub mod router;
+pub mod secret;
 pub mod server;
 pub mod snapshot;
 pub mod store;

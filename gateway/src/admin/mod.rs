@@ -43,6 +43,9 @@ pub type Check = Arc<dyn Fn(&str, &[u8]) -> Result<(), Invalid> + Send + Sync>;
 /// Reads the log level, or sets it to the one given; the error is for the operator.
 pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
+/// Encrypts a secret for the key of the store it will lie under; the error is for the operator.
+pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+
 /// A plugin as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginInfo {
@@ -66,6 +69,8 @@ pub struct AdminDeps {
     pub plugins: Vec<PluginInfo>,
     /// What `GET /admin/v2/status` answers. Must not block.
     pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
+    /// Encrypts secrets before they are stored.
+    pub seal: Seal,
     /// The level of the error log.
     pub log_level: LogLevel,
     /// Its section of the configuration.

@@ -17,7 +17,8 @@ use super::front::Call;
 use super::problem::Problem;
 use super::write::{Change, Plan, Refused};
 use super::{Admin, answer, body};
-use crate::resource::key;
+use crate::resource::{chain_summary, key};
+use crate::secret::Secrets;
 use crate::store::{Kv, Op, StoreError};
 
 /// A kind of object.
@@ -29,12 +30,23 @@ pub(super) struct Kind {
     family: &'static str,
     /// What is never shown, as JSON pointers. A put that says [`UNCHANGED`] there keeps it.
     secrets: &'static [&'static str],
+    /// Whether its secrets are encrypted in the store.
+    is_sealed: bool,
+    /// What is shown beside the object, and where.
+    derived: Option<(&'static str, fn(&Value) -> Value)>,
 }
 
 /// The kinds there are.
-pub(super) static KINDS: [Kind; 2] = [
-    Kind { path: "services", family: key::SERVICES, secrets: &["/tls/key"] },
-    Kind { path: "global-plugins", family: key::PLUGINS, secrets: &[] },
+pub(super) static KINDS: [Kind; 3] = [
+    Kind { path: "services", family: key::SERVICES, secrets: &["/tls/key"], is_sealed: false, derived: None },
+    Kind { path: "global-plugins", family: key::PLUGINS, secrets: &[], is_sealed: false, derived: None },
+    Kind {
+        path: "certificates",
+        family: key::CERTIFICATES,
+        secrets: &["/key"],
+        is_sealed: true,
+        derived: Some(("details", certificate_details)),
+    },
 ];
 
 /// Stands for a secret in what is shown.
@@ -58,6 +70,9 @@ impl Kind {
             if let Some(secret) = value.pointer_mut(at) {
                 *secret = UNCHANGED.into();
             }
+        }
+        if let (Some((name, derive)), Value::Object(_)) = (self.derived, &value) {
+            value[name] = derive(&value);
         }
         value
     }
@@ -148,8 +163,15 @@ impl Change for Put<'_> {
         let key = admin.key(self.key);
         let before = admin.deps.store.get(&key).await?;
         let mut value = Value::Object(self.object.clone());
+        if let (Some((name, _)), Value::Object(object)) = (self.kind.derived, &mut value) {
+            // What was read may be put back.
+            object.remove(name);
+        }
         for at in self.kind.secrets {
             keep_secret(&mut value, before.as_ref(), at)?;
+            if self.kind.is_sealed {
+                self.seal(admin, &mut value, at)?;
+            }
         }
         let value = Bytes::from(value.to_string());
         admin.check(self.key, &value)?;
@@ -158,6 +180,26 @@ impl Change for Put<'_> {
         plan.ops.push(Op::put(key, value));
         Ok(plan)
     }
+}
+
+impl Put<'_> {
+    fn seal(&self, admin: &Admin, value: &mut Value, at: &str) -> Result<(), Refused> {
+        let Some(secret) = value.pointer_mut(at) else { return Ok(()) };
+        let Some(plain) = secret.as_str().filter(|text| !Secrets::is_sealed(text)) else { return Ok(()) };
+        let sealed = (admin.deps.seal)(self.key, plain);
+        *secret = sealed.map_err(|e| Refused::Change(format!("{}: {e}", &at[1..])))?.into();
+        Ok(())
+    }
+}
+
+/// What a certificate says, for who cannot read it in PEM.
+fn certificate_details(object: &Value) -> Value {
+    let summary = chain_summary(object["cert"].as_str().unwrap_or_default().as_bytes());
+    let Ok(summary) = summary else { return Value::Null };
+    let ends_in = summary.remaining(std::time::SystemTime::now());
+    let mut details = serde_json::to_value(summary).unwrap_or_default();
+    details["ends_in_seconds"] = ends_in.into();
+    details
 }
 
 /// A secret that is said to be unchanged is taken from what is stored.

@@ -19,13 +19,15 @@ use super::{Admin, answer, body, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 9] = [
+pub(super) const PATHS: [&str; 11] = [
     "/status",
     "/log-level",
     "/services",
     "/services/a",
     "/global-plugins",
     "/global-plugins/a",
+    "/certificates",
+    "/certificates/a",
     "/registrations",
     "/registrations/demo1/127.0.0.1:1",
     "/registrations/demo1/127.0.0.1:1/heartbeat",

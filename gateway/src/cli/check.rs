@@ -14,7 +14,8 @@ use crate::server;
 /// Checks plugins and every object of the store. 1 when an object is not valid.
 pub(super) fn run(config: &Config, factories: Vec<Factory>) -> anyhow::Result<ExitCode> {
     let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?;
-    let checker = server::checker(config, registry);
+    let secrets = std::sync::Arc::new(server::secrets::load(config)?);
+    let checker = server::checker(config, registry, secrets, &server::certificate_files(config)?);
     say("configuration: ok")?;
     if config.store.kind == StoreKind::Embedded && !config.store.embedded.path.exists() {
         say(&format!("store: {} does not exist yet, nothing to check", config.store.embedded.path.display()))?;

@@ -14,6 +14,7 @@ mod client;
 mod legacy;
 mod load;
 mod log;
+mod secrets;
 mod server;
 mod store;
 mod tls;
@@ -26,6 +27,7 @@ pub use client::{
 };
 pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
+pub use secrets::SecretsConfig;
 pub use server::{ShutdownConfig, UpgradeConfig};
 pub use store::{EmbeddedConfig, EtcdConfig, EtcdTlsConfig, SnapshotConfig, StoreConfig, StoreKind};
 pub use tls::{ClientAuthConfig, TlsCertificateConfig, TlsConfig, TlsVersion};
@@ -37,6 +39,8 @@ pub use upstream::{ActiveCheckConfig, CheckKind, HealthcheckConfig, HealthyConfi
 pub struct Config {
     /// Where routes, nodes and the like are kept.
     pub store: StoreConfig,
+    /// The key that secrets in the store are encrypted with.
+    pub secrets: SecretsConfig,
     /// The copy of the last good configuration on disk.
     pub snapshot: SnapshotConfig,
     /// The addresses clients connect to.
@@ -76,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             store: StoreConfig::default(),
+            secrets: SecretsConfig::default(),
             snapshot: SnapshotConfig::default(),
             listeners: Listeners::default(),
             tls: TlsConfig::default(),

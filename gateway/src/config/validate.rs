@@ -72,6 +72,9 @@ fn listeners(config: &Config) -> Result<(), Problem> {
 }
 
 fn tls(config: &Config) -> Result<(), Problem> {
+    if config.secrets.key.is_some() && config.secrets.key_file.is_some() {
+        return Err(problem("secrets.key_file", "give either this or secrets.key"));
+    }
     let tls = &config.tls;
     let needs_ca = |auth: ClientAuthConfig| auth != ClientAuthConfig::None;
     if needs_ca(tls.client_auth) && tls.client_ca.is_none() {

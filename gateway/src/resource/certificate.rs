@@ -66,6 +66,32 @@ impl Certificate {
     }
 }
 
+/// The hosts a broken certificate is for, as far as that can be told, and whether it may have
+/// demanded something of clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BrokenHosts {
+    /// The hosts.
+    pub hosts: Vec<String>,
+    /// Whether it may have asked for client certificates.
+    pub asks_clients: bool,
+}
+
+impl BrokenHosts {
+    /// Reads what can be read.
+    pub fn read(value: &[u8]) -> Self {
+        let value: serde_json::Value = serde_json::from_slice(value).unwrap_or_default();
+        let said = value["hosts"].as_array().into_iter().flatten().filter_map(|host| host_pattern(host.as_str()?).ok());
+        let mut hosts: Vec<String> = said.collect();
+        if hosts.is_empty() {
+            let chain = pem_certificates("cert", value["cert"].as_str().unwrap_or_default().as_bytes(), MAX_CHAIN);
+            hosts = chain.map(|chain| names(&chain[0])).unwrap_or_default();
+        }
+        let auth = &value["client_auth"];
+        let asks_clients = !value["client_ca"].is_null() || !(auth.is_null() || auth == "none");
+        Self { hosts, asks_clients }
+    }
+}
+
 /// Checks host patterns and brings them into their usual form.
 pub fn host_patterns(hosts: &[String]) -> Result<Vec<String>, Invalid> {
     let parse =
@@ -143,16 +169,24 @@ impl Pair {
 
     /// The hosts the certificate names, as patterns. Names that are none are left out.
     pub fn names(&self) -> Vec<String> {
-        let mut names = alt_names(self.leaf());
-        names.retain_mut(|name| host_pattern(name).is_ok_and(|pattern| !std::mem::replace(name, pattern).is_empty()));
-        names.dedup();
-        names
+        names(self.leaf())
     }
 
     /// What may be shown of it.
     pub fn summary(&self) -> Summary {
         Summary::of(self.leaf())
     }
+}
+
+fn names(certificate: &X509Ref) -> Vec<String> {
+    let mut names: Vec<String> = alt_names(certificate).iter().filter_map(|name| host_pattern(name).ok()).collect();
+    names.dedup();
+    names
+}
+
+/// What may be shown of a chain: of the host's certificate in it.
+pub fn chain_summary(pem: &[u8]) -> Result<Summary, Invalid> {
+    pem_certificates("cert", pem, MAX_CHAIN).map(|chain| Summary::of(&chain[0]))
 }
 
 /// Reads PEM certificates, at least one.

@@ -15,10 +15,14 @@ pub const SERVICES: &str = "gw/services/";
 pub const PLUGINS: &str = "gw/plugins/";
 /// What an operator says of a node, beside the node itself: `gw/nodes/<node key>`.
 pub const OVERLAYS: &str = "gw/nodes/";
+/// Certificates: `gw/certificates/<id>`.
+pub const CERTIFICATES: &str = "gw/certificates/";
+/// The fingerprint of the key that secrets are encrypted with.
+pub const SECRETS_KEY: &str = "gw/secrets/key";
 /// Guarded and bumped by every admin write.
 pub const HEAD: &str = "gw/head";
 /// What control watches; nothing else in the store is configuration.
-pub const WATCHED: [&str; 5] = [ROUTES, NODES, SERVICES, PLUGINS, OVERLAYS];
+pub const WATCHED: [&str; 6] = [ROUTES, NODES, SERVICES, PLUGINS, OVERLAYS, CERTIFICATES];
 
 /// Lower-case hexadecimal MD5, as `ngx.md5`. Only a name: nothing relies on its strength.
 pub fn md5_hex(text: &str) -> String {

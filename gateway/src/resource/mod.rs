@@ -15,7 +15,8 @@ mod service;
 pub mod stored;
 
 pub use certificate::{
-    Certificate, ClientAuth, Pair, Summary, alt_names, client_cas, fingerprint, host_patterns, name_text,
+    BrokenHosts, Certificate, ClientAuth, Pair, Summary, alt_names, chain_summary, client_cas, fingerprint,
+    host_patterns, name_text,
 };
 pub use node::{Node, NodeOverlay, NodeState};
 pub use plugin::GlobalPlugin;

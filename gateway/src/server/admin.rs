@@ -15,7 +15,7 @@ use pingora::upstreams::peer::HttpPeer;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
-use super::{Parts, health};
+use super::{Parts, certificates, health};
 use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
@@ -128,13 +128,14 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
     // The first gateway lists resolving a service's nodes as a plugin.
     let discovery =
         PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
-    let status = Arc::clone(parts);
+    let (status, secrets) = (Arc::clone(parts), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
         plugins: std::iter::once(discovery).chain(plugins).collect(),
         check: Arc::new(move |key, value| checker.check(key, value)),
+        seal: Arc::new(move |place, plain| secrets.seal(place, plain.as_bytes()).map_err(|e| e.to_string())),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),
         config: parts.config.admin.clone(),
@@ -164,6 +165,7 @@ fn report(parts: &Parts) -> Value {
         "routes": snapshot.route_count(),
         "services": snapshot.upstreams().count(),
         "nodes_out": health::nodes_out(&snapshot),
+        "certificates": certificates::report(parts),
         "rejected": &*snapshot.rejected,
     })
 }

@@ -25,6 +25,7 @@ use crate::control::{Control, ControlOptions, ControlStatus};
 use crate::demo;
 use crate::pipeline::Registry;
 use crate::proxy::{Edge, Handshakes, Internal, Overload, Proxy};
+use crate::secret::Secrets;
 use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
 use crate::store::SharedStore;
 use crate::store::embedded::EmbeddedStore;
@@ -50,6 +51,7 @@ mod notify;
 mod options;
 mod plugin_env;
 mod reload;
+pub(crate) mod secrets;
 mod shutdown;
 mod sockets;
 pub mod store;
@@ -57,7 +59,7 @@ mod upgrade;
 mod watchdog;
 
 pub use command::{Command, tell};
-pub(crate) use options::checker;
+pub(crate) use options::{certificate_files, checker};
 pub use upgrade::Predecessor;
 
 /// Per-connection buffers. Pingora's default of 64 KiB each way costs 62 KB an idle connection
@@ -94,6 +96,7 @@ struct Parts {
     overload: Arc<Overload>,
     /// Certificates from files.
     certificates: Arc<tls::Files>,
+    secrets: Arc<Secrets>,
     /// Whether the data plane accepts connections.
     listening: AtomicBool,
     sockets: Sockets,
@@ -145,9 +148,10 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     metrics.watch_drops("error_log", errors.drops());
 
     let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?;
-    let checker = Arc::new(options::checker(&config, registry));
+    let certificates = options::certificate_files(&config)?;
+    let secrets = Arc::new(secrets::load_or_make(&config)?);
+    let checker = Arc::new(options::checker(&config, registry, Arc::clone(&secrets), &certificates));
     let handle = Arc::new(Handle::default());
-    let certificates = options::tls_files(&config, options::tls_settings(&config)).context("tls")?;
     let (store, embedded) =
         runtime.block_on(async { store::open_or_await(&config.store, run.predecessor.is_some()) })?;
     if run.demo {
@@ -164,6 +168,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         config_file: run.config_file.clone(),
         reloads: watch::Sender::new(Arc::new(config.clone())),
         certificates: Arc::new(certificates),
+        secrets,
         embedded,
         program,
         upgrading: Mutex::new(()),
@@ -181,6 +186,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     });
     signals.start(&parts, &runtime);
 
+    let key_checked = runtime.spawn(secrets::hold_against_store(Arc::clone(&parts)));
     let (ready, is_ready) = std::sync::mpsc::channel();
     runtime.spawn(control.run(
         move || {
@@ -191,6 +197,10 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     ));
     // The data plane binds when there is something to serve, or it is known that there is nothing.
     is_ready.recv().context("control ended before it was ready")?;
+    if parts.status.connected() {
+        // A store that answers says at once; one that is away is not waited for.
+        runtime.block_on(key_checked)?.map_err(|mismatch| anyhow!(mismatch))?;
+    }
     if run.predecessor.is_some() {
         await_something_to_serve(&parts)?;
     }
@@ -199,7 +209,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     health::start(&parts, Arc::default(), &runtime);
     runtime.spawn(watchdog::feed(Arc::clone(&parts)));
     memory::watch(&parts, &runtime);
-    runtime.spawn(certificates::watch(Arc::clone(&parts)));
+    certificates::start(&parts, &runtime);
     let becoming = runtime.spawn(become_ready(Arc::clone(&parts), admin, run.predecessor.clone()));
     data_plane(&parts, internal)?;
 

@@ -18,6 +18,7 @@ use crate::request::forwarded::TrustedProxies;
 use crate::request::framing;
 use crate::request::path::{self, PathRules};
 use crate::resource::ClientAuth;
+use crate::secret::Secrets;
 use crate::snapshot::{CheckDefaults, Checker, ServiceDefaults};
 use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
 use crate::tls;
@@ -61,8 +62,9 @@ fn rules(config: &Config) -> PathRules {
     }
 }
 
-pub(crate) fn checker(config: &Config, registry: Registry) -> Checker {
+pub(crate) fn checker(config: &Config, registry: Registry, secrets: Arc<Secrets>, files: &tls::Files) -> Checker {
     Checker::new(registry, rules(config), config.upstream.deny.clone(), own_addresses(config))
+        .with_certificates(secrets, Arc::clone(files.settings()))
 }
 
 /// Addresses no node may have: the gateway's own (a route to admin or status is a way around their
@@ -194,7 +196,7 @@ pub(super) fn edge(config: &Config, files: usize) -> EdgeOptions {
 }
 
 /// What holds for every certificate.
-pub(super) fn tls_settings(config: &Config) -> Arc<tls::Settings> {
+fn tls_settings(config: &Config) -> Arc<tls::Settings> {
     let min_version = match config.tls.min_version {
         TlsVersion::Tls12 => tls::MinVersion::Tls12,
         TlsVersion::Tls13 => tls::MinVersion::Tls13,
@@ -203,7 +205,8 @@ pub(super) fn tls_settings(config: &Config) -> Arc<tls::Settings> {
 }
 
 /// The certificates from files. The first is the default when none says that it is.
-pub(super) fn tls_files(config: &Config, settings: Arc<tls::Settings>) -> Result<tls::Files, tls::FileError> {
+pub(crate) fn certificate_files(config: &Config) -> anyhow::Result<tls::Files> {
+    let settings = tls_settings(config);
     let config = &config.tls;
     let has_default = config.certificates.iter().any(|certificate| certificate.default);
     let files = config.certificates.iter().enumerate().map(|(i, certificate)| tls::PemFiles {
@@ -215,6 +218,7 @@ pub(super) fn tls_files(config: &Config, settings: Arc<tls::Settings>) -> Result
         client_auth: certificate.client_auth.map(client_auth),
     });
     tls::Files::open(settings, files.collect(), config.client_ca.clone(), client_auth(config.client_auth))
+        .context("tls")
 }
 
 fn client_auth(auth: ClientAuthConfig) -> ClientAuth {

@@ -15,9 +15,10 @@ use super::object::{Checker, ParsedPlugin, ParsedRoute};
 use super::services::{NodeIndex, ServiceDefaults, Upstreams};
 use super::{CompiledRoute, Handle, RouteRetry, RouteState, ServiceIds, Slot, Snapshot};
 use crate::pipeline::{Instance, Pipeline};
-use crate::resource::{Invalid, Node, NodeOverlay, Protocol, Service, Timeouts, key};
+use crate::resource::{BrokenHosts, Invalid, Node, NodeOverlay, Protocol, Service, Timeouts, key};
 use crate::router::{Entry, Pattern, Router};
 use crate::telemetry::Metrics;
+use crate::tls::{self, CertStore, Closed};
 
 /// What the compiler needs beside the objects.
 pub struct CompileOptions {
@@ -48,6 +49,7 @@ pub struct Compiler {
     services: BTreeMap<String, Kept<Service>>,
     plugins: BTreeMap<String, Kept<ParsedPlugin>>,
     overlays: BTreeMap<String, Kept<NodeOverlay>>,
+    certificates: BTreeMap<String, Kept<Arc<tls::Entry>>>,
     /// What the router is built from; an entry is made anew only when its route changes.
     entries: BTreeMap<String, Entry<Arc<CompiledRoute>>>,
     /// Drops old snapshots: of 100,000 routes that takes longer than making the next.
@@ -66,6 +68,7 @@ pub struct Compiler {
 struct Dirty {
     routes: BTreeSet<String>,
     plugins: bool,
+    certificates: bool,
     services: BTreeSet<String>,
 }
 
@@ -82,6 +85,7 @@ impl Compiler {
             services: BTreeMap::new(),
             plugins: BTreeMap::new(),
             overlays: BTreeMap::new(),
+            certificates: BTreeMap::new(),
             entries: BTreeMap::new(),
             graveyard: graveyard(),
             pipelines: HashMap::new(),
@@ -121,6 +125,8 @@ impl Compiler {
             dirty.services.extend(key::service_of_node(id).map(str::to_owned));
             let broken = keep(&mut self.overlays, id, change, restored, |_, value| NodeOverlay::parse(value));
             self.note(&full_key, broken, |c| last_good_or(&c.overlays, id, Serving::LeftOut));
+        } else if let Some(id) = full_key.strip_prefix(key::CERTIFICATES) {
+            self.take_certificate(id, change, restored, dirty);
         }
     }
 
@@ -137,6 +143,30 @@ impl Compiler {
             dirty.services.insert(service.to_owned());
         }
         self.note(&full_key, broken, |c| last_good_or(&c.nodes, id, Serving::LeftOut));
+    }
+
+    /// One that is as it was keeps its context, and with it the sessions that clients may resume.
+    fn take_certificate(&mut self, id: &str, change: Change, restored: Option<Change>, dirty: &mut Dirty) {
+        let full_key = change.key.clone();
+        let known = self.certificates.get(id).filter(|kept| kept.broken.is_none());
+        if known.is_some() && known.map(|kept| &kept.value) == change.value.as_ref() {
+            return;
+        }
+        dirty.certificates = true;
+        let checker = Arc::clone(&self.options.checker);
+        let broken = keep(&mut self.certificates, id, change, restored, |id, value| checker.certificate(id, value));
+        self.note(&full_key, broken, |c| last_good_or(&c.certificates, id, Serving::Unavailable));
+    }
+
+    fn cert_store(&self) -> CertStore {
+        let good = self.certificates.values().filter_map(|kept| Some(Arc::clone(&kept.good.as_ref()?.2)));
+        let never_good = self.certificates.values().filter(|kept| kept.good.is_none());
+        let closed = never_good.flat_map(|kept| {
+            let broken = BrokenHosts::read(&kept.value);
+            let closed = Closed { strict: broken.asks_clients };
+            broken.hosts.into_iter().map(move |host| (host, closed))
+        });
+        CertStore::new(good.collect(), closed)
     }
 
     /// Keeps the account of rejected objects, and tells the log of new ones.
@@ -172,7 +202,11 @@ impl Compiler {
             revision,
             rejected: self.rejected.values().cloned().collect(),
             router,
-            certificates: Arc::clone(&before.certificates),
+            certificates: if dirty.certificates {
+                Arc::new(self.cert_store())
+            } else {
+                Arc::clone(&before.certificates)
+            },
             services: self.slots.clone().into(),
             routes: self.entries.len(),
         });
@@ -316,6 +350,7 @@ impl Compiler {
         keys.extend(of(key::SERVICES, self.services.keys().collect()));
         keys.extend(of(key::PLUGINS, self.plugins.keys().collect()));
         keys.extend(of(key::OVERLAYS, self.overlays.keys().collect()));
+        keys.extend(of(key::CERTIFICATES, self.certificates.keys().collect()));
         keys
     }
 }
@@ -351,6 +386,7 @@ impl Publish for Compiler {
         of(key::SERVICES, &self.services, &mut out);
         of(key::PLUGINS, &self.plugins, &mut out);
         of(key::OVERLAYS, &self.overlays, &mut out);
+        of(key::CERTIFICATES, &self.certificates, &mut out);
         out
     }
 

@@ -10,8 +10,12 @@ use serde_json::Value;
 
 use crate::pipeline::{Instance, Registry};
 use crate::request::path::PathRules;
-use crate::resource::{GlobalPlugin, Invalid, Node, NodeOverlay, PredicateTest, Route, Service, key};
+use crate::resource::{
+    Certificate, GlobalPlugin, Invalid, Node, NodeOverlay, Pair, PredicateTest, Route, Service, key,
+};
 use crate::router::{Entry, HostPattern, Pattern, Predicate, Test};
+use crate::secret::Secrets;
+use crate::tls::{self, OwnPolicy, Settings};
 
 /// A route with all of it that needs no other object compiled.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub struct Checker {
     rules: PathRules,
     deny: Vec<IpNet>,
     own: Vec<SocketAddr>,
+    secrets: Arc<Secrets>,
+    tls: Arc<Settings>,
     instances: Mutex<HashMap<(String, String), Weak<Instance>>>,
 }
 
@@ -42,7 +48,14 @@ impl Checker {
     /// A checker for these plugins and rules. No node may be in `deny` or at one of the gateway's
     /// `own` addresses (admin and status: a route to them would be a way around their guards).
     pub fn new(registry: Registry, rules: PathRules, deny: Vec<IpNet>, own: Vec<SocketAddr>) -> Self {
-        Self { registry, rules, deny, own, instances: Mutex::default() }
+        Self { registry, rules, deny, own, secrets: Arc::default(), tls: Arc::default(), instances: Mutex::default() }
+    }
+
+    /// The same, with the keys that certificates' keys are encrypted with, and what holds for every
+    /// certificate.
+    #[must_use]
+    pub fn with_certificates(self, secrets: Arc<Secrets>, tls: Arc<Settings>) -> Self {
+        Self { secrets, tls, ..self }
     }
 
     /// The plugins routes may name.
@@ -65,6 +78,8 @@ impl Checker {
             NodeOverlay::parse(value).map(|_| ())
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
             self.global_plugin(name, value).map(|_| ())
+        } else if let Some(id) = full_key.strip_prefix(key::CERTIFICATES) {
+            self.certificate(id, value).map(|_| ())
         } else {
             Err(Invalid::at("", format!("\"{full_key}\" is no key of the configuration")))
         }
@@ -153,6 +168,15 @@ impl Checker {
                 e
             },
         )
+    }
+
+    pub(super) fn certificate(&self, id: &str, value: &[u8]) -> Result<Arc<tls::Entry>, Invalid> {
+        let declared = Certificate::parse(value)?;
+        let place = format!("{}{id}", key::CERTIFICATES);
+        let private = self.secrets.open(&place, &declared.key).map_err(|e| Invalid::at("key", e))?;
+        let pair = Pair::parse(declared.cert.as_bytes(), &private)?;
+        let policy = OwnPolicy::new(declared.client_auth, declared.client_ca.as_deref().map(str::as_bytes))?;
+        tls::Entry::new(id.to_owned(), pair, declared.hosts, declared.default, policy, &self.tls).map(Arc::new)
     }
 
     /// The instance of a plugin with these settings: the one that is in use already, or a new one.

@@ -50,6 +50,9 @@ pub(super) type Nodes = dyn Fn(&mut dyn FnMut(NodeFigures<'_>)) + Send + Sync;
 /// Tells each service.
 pub(super) type Health = dyn Fn(&mut dyn FnMut(HealthFigures<'_>)) + Send + Sync;
 
+/// Says of each certificate how long it lasts, as `(id, host, seconds)`.
+pub(super) type Certificates = dyn Fn(&mut dyn FnMut(&str, &str, i64)) + Send + Sync;
+
 /// All figures of one gateway.
 pub struct Metrics {
     /// Budget of series for each name with labels.
@@ -60,6 +63,7 @@ pub struct Metrics {
     pub(super) plugin_events: Family<2, AtomicU64>,
     pub(super) nodes: OnceLock<Box<Nodes>>,
     pub(super) health: OnceLock<Box<Health>>,
+    pub(super) certificates: OnceLock<Box<Certificates>>,
     pub(super) drops: Mutex<Vec<(&'static str, Arc<AtomicU64>)>>,
     /// The configuration's state; control writes it.
     pub config: ConfigMetrics,
@@ -82,6 +86,7 @@ impl Metrics {
             plugin_events: Family::new(max_labels),
             nodes: OnceLock::new(),
             health: OnceLock::new(),
+            certificates: OnceLock::new(),
             drops: Mutex::default(),
             config: ConfigMetrics::default(),
             edge: EdgeMetrics::default(),
@@ -119,6 +124,11 @@ impl Metrics {
     /// Where to learn how services' nodes are, at each scrape. The first source given is kept.
     pub fn set_health(&self, health: impl Fn(&mut dyn FnMut(HealthFigures<'_>)) + Send + Sync + 'static) {
         let _kept = self.health.set(Box::new(health));
+    }
+
+    /// Where to learn how long certificates last, at each scrape. The first source given is kept.
+    pub fn set_certificates(&self, source: impl Fn(&mut dyn FnMut(&str, &str, i64)) + Send + Sync + 'static) {
+        let _kept = self.certificates.set(Box::new(source));
     }
 
     /// Shows a counter of lost log lines, as `gateway_<log>_dropped_total`.

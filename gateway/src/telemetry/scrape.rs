@@ -27,6 +27,7 @@ impl Collector for Scrape {
         let mut page = Page(encoder);
         let metrics = &self.0;
         page.traffic(metrics)?;
+        page.certificates(metrics)?;
         page.routes(&metrics.routes.live())?;
         page.upstreams(metrics)?;
         page.config(metrics)?;
@@ -50,6 +51,22 @@ impl Page<'_> {
         let handshakes = HANDSHAKES.iter().zip(&metrics.handshakes.0);
         let handshakes = handshakes.map(|(ended, count)| ([("result", *ended)], count.load(Ordering::Relaxed)));
         self.counters("tls_handshakes", "TLS handshakes by how they ended.", handshakes.filter(|(_, count)| *count > 0))
+    }
+
+    fn certificates(&mut self, metrics: &Metrics) -> fmt::Result {
+        let Some(certificates) = metrics.certificates.get() else { return Ok(()) };
+        let help = "Time until a certificate ends; negative when it has.";
+        let unit = Some(&Unit::Seconds);
+        let mut family = self.0.encode_descriptor("certificate_expiry", help, unit, MetricType::Gauge)?;
+        let (mut shown, mut result) = (0, Ok(()));
+        certificates(&mut |id, host, seconds| {
+            shown += 1;
+            if shown <= metrics.max_labels && result.is_ok() {
+                let labels = [("certificate", clean(id)), ("host", clean(host))];
+                result = family.encode_family(&labels).and_then(|mut one| one.encode_gauge(&seconds));
+            }
+        });
+        result
     }
 
     /// Classes and routes that have seen nothing are left out: ten thousand idle routes cost nothing.
