@@ -32,6 +32,8 @@ test() {
     need wrk wrk
     need h2load nghttp2-client
     need python3 python3
+    need systemd-analyze systemd
+    need unshare util-linux
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 }
 

@@ -42,6 +42,7 @@ pub struct Gateway {
     pub status: SocketAddr,
     binary: PathBuf,
     arguments: Vec<String>,
+    environment: Vec<(String, String)>,
     /// Most open files, when that is limited.
     files: Option<u32>,
     process: Option<Process>,
@@ -104,6 +105,7 @@ impl Gateway {
             status,
             binary: binary(),
             arguments: Vec::new(),
+            environment: Vec::new(),
             files: None,
             process: None,
             dir,
@@ -129,6 +131,12 @@ impl Gateway {
         self
     }
 
+    /// Sets an environment variable for it.
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.into(), value.into()));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn boot(&mut self) {
         self.spawn();
@@ -146,6 +154,7 @@ impl Gateway {
             }
         };
         command.arg("run").arg("-c").arg(self.config()).args(&self.arguments).current_dir(self.dir.path());
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         self.process = Some(Process::spawn("gateway", self.dir.path(), &mut command));
     }
 
