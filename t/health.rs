@@ -3,14 +3,15 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use crate::support::gateway::{put_node, put_route, route};
 use crate::support::python::Server;
-use crate::support::upstream::respond;
-use crate::support::{Etcd, Gateway, Upstream, eventually, h2c};
+use crate::support::upstream::{ok, read_request, respond};
+use crate::support::{Client, Etcd, Gateway, Upstream, eventually, h2c};
 
 /// A gateway with a route `/s/*` to a service that is declared so, and has these nodes.
 async fn serving(service: Value, nodes: &[SocketAddr]) -> (Etcd, Gateway) {
@@ -47,22 +48,23 @@ async fn out(gateway: &Gateway, node: SocketAddr) -> Option<Value> {
     nodes.into_iter().find(|out| out["node"] == node.to_string())
 }
 
-/// An upstream whose answer's status may be set for `/health`.
+/// An upstream whose answer's status may be set, for `/health` and for all other paths.
 struct Sick {
     upstream: Upstream,
     health: Arc<AtomicU16>,
+    others: Arc<AtomicU16>,
 }
 
 impl Sick {
     async fn start() -> Self {
-        let health = Arc::new(AtomicU16::new(200));
-        let of_health = health.clone();
+        let (health, others) = (Arc::new(AtomicU16::new(200)), Arc::new(AtomicU16::new(200)));
+        let (of_health, of_others) = (health.clone(), others.clone());
         let upstream = Upstream::answering(move |seen| {
-            let status = if seen.target.starts_with("/health") { of_health.load(Ordering::SeqCst) } else { 200 };
-            respond(status, &[], "x")
+            let status = if seen.target.starts_with("/health") { &of_health } else { &of_others };
+            respond(status.load(Ordering::SeqCst), &[], "x")
         })
         .await;
-        Self { upstream, health }
+        Self { upstream, health, others }
     }
 
     fn address(&self) -> SocketAddr {
@@ -195,4 +197,89 @@ async fn a_grpc_check_asks_the_standard_health_service() {
     goes_down(&gateway, second.address).await;
     goes_down(&gateway, first.address).await;
     assert_eq!(reason(&gateway).await, "grpc status NOT_FOUND");
+}
+
+fn passive(rules: Value) -> Value {
+    json!({"health": {"passive": rules}})
+}
+
+async fn ejected(gateway: &Gateway, cause: &str) -> f64 {
+    gateway.metric("gateway_upstream_node_ejected", &format!("cause=\"{cause}\"")).await
+}
+
+#[tokio::test]
+async fn a_node_that_answers_500_is_left_out_longer_each_time_and_comes_back_when_well() {
+    let (sick, well) = (Sick::start().await, Sick::start().await);
+    let rules = passive(json!({"consecutive_errors": 3, "eject_time": "300ms"}));
+    let (_etcd, gateway) = serving(rules, &[sick.address(), well.address()]).await;
+    sick.others.store(500, Ordering::SeqCst);
+    eventually("it is left out", || async {
+        gateway.get("/s/x").await;
+        ejected(&gateway, "errors").await > 0.5
+    })
+    .await;
+    assert!(!is_up(&gateway, sick.address()).await && is_up(&gateway, well.address()).await);
+    assert!(gateway.output().contains("3 errors in a row, the last: status 500"), "{}", gateway.output());
+    // It takes connections all the while; only requests that go well take it back.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(ejected(&gateway, "errors").await > 0.5);
+    eventually("it is left out again and again", || async {
+        gateway.get("/s/x").await;
+        let out = out(&gateway, sick.address()).await.unwrap();
+        assert_eq!(out["ejected"]["cause"], "errors", "{out}");
+        out["ejected"]["times_in_a_row"].as_u64().unwrap() >= 3
+    })
+    .await;
+    sick.others.store(200, Ordering::SeqCst);
+    eventually("it is back", || async {
+        gateway.get("/s/x").await;
+        is_up(&gateway, sick.address()).await
+    })
+    .await;
+    let before = sick.upstream.count();
+    for _ in 0..10 {
+        gateway.get("/s/x").await.expect(200);
+    }
+    assert_eq!(sick.upstream.count(), before + 5, "with its whole share");
+}
+
+#[tokio::test]
+async fn no_more_nodes_are_left_out_than_may_be() {
+    let mut nodes = Vec::new();
+    for _ in 0..4 {
+        let node = Sick::start().await;
+        node.others.store(500, Ordering::SeqCst);
+        nodes.push(node);
+    }
+    let addresses: Vec<SocketAddr> = nodes.iter().map(Sick::address).collect();
+    let rules = passive(json!({"consecutive_errors": 2, "eject_time": "10s", "max_ejected": 0.5}));
+    let (_etcd, gateway) = serving(rules, &addresses).await;
+    for _ in 0..60 {
+        gateway.get("/s/x").await.expect(500);
+    }
+    assert!((ejected(&gateway, "errors").await - 2.0).abs() < 0.5);
+}
+
+#[tokio::test]
+async fn a_slow_node_is_left_out() {
+    let slow = Upstream::scripted(|stream, _| async move {
+        let mut client = Client::over(stream);
+        while read_request(&mut client).await.is_ok() {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(client.send(&ok("slow")).await);
+        }
+    })
+    .await;
+    let (first, second) = (Upstream::saying("quick").await, Upstream::saying("quick").await);
+    let rules = passive(json!({"latency_factor": 3, "min_requests": 5, "window": "1m", "eject_time": "1m"}));
+    let (_etcd, gateway) = serving(rules, &[first.address, slow.address, second.address]).await;
+    eventually("it is left out", || async {
+        gateway.get("/s/x").await.expect(200);
+        ejected(&gateway, "latency").await > 0.5
+    })
+    .await;
+    assert!(!is_up(&gateway, slow.address).await);
+    for _ in 0..10 {
+        assert_eq!(gateway.get("/s/x").await.expect(200).text(), "quick");
+    }
 }

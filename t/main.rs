@@ -26,6 +26,7 @@ mod h2_downgrade;
 mod headers;
 mod health;
 mod http1_forms;
+mod lapses;
 mod layering;
 mod lifecycle;
 mod logs_metrics;

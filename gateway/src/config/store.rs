@@ -27,6 +27,10 @@ pub struct StoreConfig {
     /// How long an emptied store is doubted before its emptiness is believed.
     #[serde(with = "humantime_serde")]
     pub empty_hold: Duration,
+    /// When more than half of a service's leased nodes go within this, those that still answer are
+    /// kept until they don't; zero = never.
+    #[serde(with = "humantime_serde")]
+    pub expiry_window: Duration,
     /// Settings of the embedded store.
     pub embedded: EmbeddedConfig,
     /// Settings of etcd.
@@ -39,6 +43,7 @@ impl Default for StoreConfig {
             kind: StoreKind::Embedded,
             data_prefix: "/my/cloud/".into(),
             empty_hold: Duration::from_secs(30),
+            expiry_window: Duration::from_secs(30),
             embedded: EmbeddedConfig::default(),
             etcd: EtcdConfig::default(),
         }

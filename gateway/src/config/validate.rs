@@ -34,6 +34,9 @@ fn store(config: &Config) -> Result<(), Problem> {
             format!("\"{prefix}\" must begin and end with `/`, without `//`, such as /my/cloud/"),
         ));
     }
+    if config.store.expiry_window > Duration::from_secs(3600) {
+        return Err(problem("store.expiry_window", "must be at most 1h, such as 30s; 0s turns it off"));
+    }
     if config.store.kind == StoreKind::Etcd {
         let etcd = &config.store.etcd;
         if etcd.endpoints.is_empty() {

@@ -20,6 +20,9 @@ impl Control {
         if !self.worker.is_idle() {
             return;
         }
+        if self.hold.is_none() && now >= self.next_publish {
+            self.doubt_lapses(now);
+        }
         if self.published == Published::Table && self.saver.due().is_some_and(|due| due <= now) {
             self.save();
         }
@@ -33,7 +36,9 @@ impl Control {
         // A busy worker wakes the loop itself.
         let save = self.saver.due().filter(|_| self.worker.is_idle() && self.published == Published::Table);
         let publish = (self.worker.is_idle() && self.wants_publish()).then_some(self.next_publish);
-        [hold, save, publish].into_iter().flatten().min()
+        let lapses = self.lapses.due().filter(|_| self.worker.is_idle() && self.hold.is_none());
+        let lapses = lapses.map(|due| due.max(self.next_publish));
+        [hold, save, publish, lapses].into_iter().flatten().min()
     }
 
     fn wants_publish(&self) -> bool {

@@ -79,6 +79,8 @@ struct Entry<'a> {
     /// In place of `value` when that is not UTF-8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     hex: Option<String>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    leased: bool,
 }
 
 impl Disk {
@@ -168,7 +170,10 @@ impl Disk {
         let last_good = content.last_good.iter().filter_map(Entry::of_change);
         write_list(out, "last_good", last_good)?;
         write!(out, ",")?;
-        let entries = content.entries.iter().map(|(key, version)| Entry::new(key, version.revision, &version.value));
+        let entries = content.entries.iter().map(|(key, version)| Entry {
+            leased: version.leased,
+            ..Entry::new(key, version.revision, &version.value)
+        });
         write_list(out, "entries", entries)?;
         write!(out, "}}")
     }
@@ -204,7 +209,7 @@ impl<'a> Entry<'a> {
             Ok(text) => (Some(Cow::Borrowed(text)), None),
             Err(_) => (None, Some(hex::encode(value))),
         };
-        Self { key: Cow::Borrowed(key), revision, value, hex }
+        Self { key: Cow::Borrowed(key), revision, value, hex, leased: false }
     }
 
     fn of_change(change: &'a Change) -> Option<Self> {
@@ -217,11 +222,11 @@ impl<'a> Entry<'a> {
             (None, Some(hex)) => Bytes::from(hex::decode(hex).map_err(|e| format!("key {:?}: hex: {e}", self.key))?),
             _ => return Err(format!("key {:?}: either value or hex", self.key)),
         };
-        Ok((self.key.into_owned(), Version { revision: self.revision, value }))
+        Ok((self.key.into_owned(), Version { revision: self.revision, value, leased: self.leased }))
     }
 
     fn into_change(self) -> Result<Change, String> {
-        let (key, Version { revision, value }) = self.into_version()?;
+        let (key, Version { revision, value, .. }) = self.into_version()?;
         Ok(Change { key, value: Some(value), revision })
     }
 }

@@ -19,6 +19,7 @@ use crate::store::{SharedStore, WatchItem};
 mod batch;
 mod disk;
 mod hold;
+mod lapse;
 mod publish;
 mod save;
 mod status;
@@ -29,6 +30,8 @@ mod watch;
 
 use disk::{Disk, Loaded};
 use hold::{Hold, Verdict};
+use lapse::Lapses;
+pub use lapse::{LapsedNode, ProbeNodes};
 use publish::Worker;
 use save::Saver;
 pub use status::{ControlReport, ControlStatus, Source};
@@ -44,6 +47,9 @@ pub struct ControlOptions {
     pub data_prefix: String,
     /// How long a store that lost all entries is not believed; zero believes it at once.
     pub empty_hold: Duration,
+    /// When more than half of a service's leased nodes go within this, those that still answer are
+    /// kept; zero believes all of it.
+    pub expiry_window: Duration,
     /// How long the start waits for the store before it serves the copy on disk.
     pub store_wait: Duration,
     /// Where the copy on disk is kept, if it is.
@@ -70,6 +76,7 @@ pub struct Control {
     disk: DiskCopy,
     saver: Saver,
     hold: Option<Hold>,
+    lapses: Lapses,
     /// An empty store was confirmed; the next publish need not ask.
     believe: bool,
 }
@@ -101,6 +108,7 @@ impl Control {
         let disk = options.snapshot_dir.clone().map(|dir| Disk { dir, data_prefix: options.data_prefix.clone() });
         let control = Self {
             store,
+            lapses: Lapses::new(options.expiry_window),
             options,
             status: status.clone(),
             table: Table::default(),
@@ -154,6 +162,7 @@ impl Control {
                 () = is_true(&mut shutdown) => break,
                 done = self.worker.finished() => self.finish_publish(done),
                 () = self.saver.finished() => {}
+                answers = self.lapses.answers() => self.settle_lapses(answers),
                 verdict = Hold::answer(&mut self.hold) => match verdict {
                     Verdict::Empty => self.end_hold("the store is still empty: believed"),
                     Verdict::Full => items = self.watch_after(Duration::ZERO),

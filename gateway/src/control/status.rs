@@ -45,6 +45,8 @@ struct Texts {
     disk_error: Option<String>,
     disk_saved_at: Option<String>,
     publish_error: Option<String>,
+    /// Keys of nodes kept beyond their lease.
+    kept: Vec<String>,
 }
 
 /// All of [`ControlStatus`] at one moment.
@@ -74,6 +76,10 @@ pub struct ControlReport {
     pub publish_error: Option<String>,
     /// Seconds until an emptied store is believed; absent when nothing is held.
     pub holding_seconds: Option<f64>,
+    /// Nodes kept beyond their lease, since most of their service's went together.
+    pub kept_beyond_lease: usize,
+    /// Their keys, the first hundred.
+    pub kept_nodes: Vec<String>,
     /// When the copy on disk was last written.
     pub disk_saved_at: Option<String>,
     /// Why the copy on disk cannot be written.
@@ -170,6 +176,11 @@ impl ControlStatus {
         self.unsaved.store(unsaved, Relaxed);
     }
 
+    /// Nodes kept beyond their lease.
+    pub fn kept_beyond_lease(&self) -> usize {
+        self.texts().kept.len()
+    }
+
     /// Why the copy on disk cannot be written.
     pub fn disk_error(&self) -> Option<String> {
         self.texts().disk_error.clone()
@@ -191,6 +202,8 @@ impl ControlStatus {
             last_publish_ms: self.last_publish().as_secs_f64() * 1000.0,
             publish_error: texts.publish_error,
             holding_seconds: self.holding().map(|left| left.as_secs_f64()),
+            kept_beyond_lease: texts.kept.len(),
+            kept_nodes: texts.kept.into_iter().take(100).collect(),
             disk_saved_at: texts.disk_saved_at,
             disk_error: texts.disk_error,
         }
@@ -242,6 +255,10 @@ impl ControlStatus {
 
     pub(super) fn set_holding(&self, until: Option<Instant>) {
         self.held_until.store(until.map_or(0, |until| self.millis(until).max(1)), Relaxed);
+    }
+
+    pub(super) fn set_kept(&self, keys: Vec<String>) {
+        self.texts().kept = keys;
     }
 
     pub(super) fn set_saved(&self, at: String) {

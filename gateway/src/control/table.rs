@@ -13,6 +13,8 @@ use crate::snapshot::change::Change;
 pub(super) struct Version {
     pub(super) revision: u64,
     pub(super) value: Bytes,
+    /// Whether it ends with a lease.
+    pub(super) leased: bool,
 }
 
 impl Version {
@@ -64,6 +66,31 @@ impl Table {
         if self.handed.contains_key(&key) {
             self.deletes.insert(key, revision);
         }
+    }
+
+    /// The pending deletions of what had a lease.
+    pub(super) fn leased_deletes(&self) -> impl Iterator<Item = (&String, u64)> {
+        let leased = |key: &String| self.handed.get(key).is_some_and(|version| version.leased);
+        self.deletes.iter().filter(move |(key, _)| leased(key)).map(|(key, revision)| (key, *revision))
+    }
+
+    pub(super) fn is_deleted(&self, key: &str) -> bool {
+        self.deletes.contains_key(key)
+    }
+
+    /// Takes these deletions back.
+    pub(super) fn undelete(&mut self, which: impl Fn(&str) -> bool) {
+        self.deletes.retain(|key, _| !which(key));
+    }
+
+    /// How many leased entries there are among those under a prefix, pending changes included.
+    pub(super) fn leased(&self, prefix: &str, counts: impl Fn(&str) -> bool) -> usize {
+        let under = |entries: &'_ Entries, but: &dyn Fn(&String) -> bool| {
+            let from = entries.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+            from.filter(|(key, version)| version.leased && counts(key) && !but(key)).count()
+        };
+        under(&self.handed, &|key| self.deletes.contains_key(key) || self.puts.contains_key(key))
+            + under(&self.puts, &|_| false)
     }
 
     /// What the publisher was given.
@@ -158,9 +185,11 @@ impl Table {
 /// Whether the publisher has this already. A service that registers itself anew with what it said
 /// before changes nothing.
 fn is_handed(handed: &Entries, key: &str, version: &Version) -> bool {
-    handed
-        .get(key)
-        .is_some_and(|known| known.value == version.value && (known.revision == version.revision || !is_declared(key)))
+    handed.get(key).is_some_and(|known| {
+        known.value == version.value
+            && known.leased == version.leased
+            && (known.revision == version.revision || !is_declared(key))
+    })
 }
 
 /// Whether an operator declares such keys; nodes may come from the services themselves.

@@ -3,7 +3,7 @@
 use futures::future::FutureExt as _;
 use futures::stream::{BoxStream, StreamExt as _};
 
-use super::table::{self, Version};
+use super::table::{self, Entries, Version};
 use super::{Control, Published};
 use crate::resource::key::WATCHED;
 use crate::store::{Event, Kv, Listing, WatchItem};
@@ -38,7 +38,8 @@ impl Control {
     }
 
     fn take_listing(&mut self, listing: Listing) {
-        let content = listing.entries.into_iter().filter_map(|kv| self.entry(kv)).collect();
+        let content: Entries = listing.entries.into_iter().filter_map(|kv| self.entry(kv)).collect();
+        self.note_returned(content.keys());
         self.table.resync(content, listing.revision);
         self.revision = listing.revision;
         self.heard = true;
@@ -60,6 +61,7 @@ impl Control {
                 Event::Put(kv) => {
                     if let Some((key, version)) = self.entry(kv) {
                         life |= only_nodes || table::is_declared(&key);
+                        self.note_returned(std::iter::once(&key));
                         self.table.put(key, version);
                     }
                 }
@@ -78,7 +80,7 @@ impl Control {
 
     fn entry(&self, kv: Kv) -> Option<(String, Version)> {
         let key = self.relative(&kv.key)?.to_owned();
-        Some((key, Version { revision: kv.mod_revision, value: kv.value }))
+        Some((key, Version { revision: kv.mod_revision, value: kv.value, leased: kv.lease.is_some() }))
     }
 
     fn relative<'a>(&self, key: &'a str) -> Option<&'a str> {

@@ -191,6 +191,7 @@ fn scrape(parts: &Parts) -> String {
     config.stored_revision.store(parts.status.stored_revision(), Ordering::Relaxed);
     config.applied_revision.store(parts.status.applied_revision(), Ordering::Relaxed);
     config.rejected_objects.store(parts.handle.load().rejected.len() as u64, Ordering::Relaxed);
+    config.kept_beyond_lease.store(parts.status.kept_beyond_lease() as u64, Ordering::Relaxed);
     config.set_connected(parts.status.connected());
     let mut text = String::new();
     if let Err(e) = parts.metrics.encode(&mut text) {

@@ -1,20 +1,27 @@
 //! Starts the health checks, and tells metrics and status what they and requests have shown.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use futures::StreamExt as _;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
 use super::Parts;
-use crate::snapshot::Snapshot;
+use crate::control::{LapsedNode, ProbeNodes};
+use crate::resource::Node;
+use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::{HealthFigures, Metrics, NodeFigures};
-use crate::upstream::health::{Checker, Prober};
+use crate::upstream::ejection::Cause;
+use crate::upstream::health::{Check, Checker, Prober};
 use crate::upstream::{NodeState, Upstream};
 
 /// Probes at the same time where the configuration file has no health check.
 const DEFAULT_PROBES: usize = 10;
+/// Probes at the same time of nodes whose leases ended.
+const PROBES_OF_LAPSED: usize = 64;
 /// Most nodes the status names.
 const NAMED: usize = 100;
 
@@ -34,13 +41,54 @@ pub(super) fn start(parts: &Parts, prober: Arc<Prober>, runtime: &Runtime) {
     show(parts, &parts.metrics);
 }
 
+/// How control learns whether nodes whose leases ended together still answer.
+pub(super) fn probe_lapsed(handle: Arc<Handle>, prober: Arc<Prober>) -> ProbeNodes {
+    Arc::new(move |nodes| {
+        let (snapshot, prober) = (handle.load_full(), Arc::clone(&prober));
+        let upstreams: HashMap<&str, &Arc<Upstream>> =
+            snapshot.upstreams().map(|upstream| (&*upstream.name, upstream)).collect();
+        let probes: Vec<_> = nodes
+            .into_iter()
+            .map(|node| {
+                let upstream = upstreams.get(node.service.as_str()).map(|upstream| Arc::clone(upstream));
+                still_answers(node, upstream, Arc::clone(&prober))
+            })
+            .collect();
+        Box::pin(futures::stream::iter(probes).buffered(PROBES_OF_LAPSED).collect())
+    })
+}
+
+/// Asks by the service's check, or else whether a connection is taken. One of two tries is enough.
+async fn still_answers(node: LapsedNode, upstream: Option<Arc<Upstream>>, prober: Arc<Prober>) -> bool {
+    let Ok(declared) = Node::parse(&node.value) else { return false };
+    let known = upstream.and_then(|upstream| {
+        let index = upstream.position(declared.upstream)?;
+        Some((upstream, index))
+    });
+    for pause in [Duration::ZERO, Duration::from_millis(500)] {
+        tokio::time::sleep(pause).await;
+        let answer = match &known {
+            Some((upstream, index)) => {
+                let check = upstream.options.check.clone().unwrap_or_default();
+                prober.probe(&upstream.nodes()[*index], &check).await
+            }
+            None => prober.connects(declared.upstream, Check::default().timeout).await,
+        };
+        match answer {
+            Ok(()) => return true,
+            Err(why) => log::debug!("service \"{}\": {} has no lease: {why}", node.service, declared.upstream),
+        }
+    }
+    false
+}
+
 fn show(parts: &Parts, metrics: &Metrics) {
     let handle = Arc::clone(&parts.handle);
     metrics.set_nodes(move |each| {
         for upstream in handle.load().upstreams() {
             for node in upstream.nodes() {
-                let (service, node, up) = (&upstream.name, &node.label, node.state.is_usable());
-                each(NodeFigures { service, node, up, ejected: None });
+                let ejected = node.state.ejection.cause().map(Cause::name);
+                each(NodeFigures { service: &upstream.name, node: &node.label, up: is_up(&node.state), ejected });
             }
         }
     });
@@ -67,7 +115,7 @@ fn show(parts: &Parts, metrics: &Metrics) {
 pub(super) fn nodes_out(snapshot: &Snapshot) -> Value {
     let (mut count, mut named) = (0, Vec::new());
     for upstream in snapshot.upstreams() {
-        for node in upstream.nodes().iter().filter(|node| !node.state.is_usable()) {
+        for node in upstream.nodes().iter().filter(|node| !is_up(&node.state)) {
             count += 1;
             if named.len() < NAMED {
                 named.push(out(upstream, &node.label, &node.state));
@@ -82,10 +130,19 @@ fn out(upstream: &Upstream, node: &str, state: &NodeState) -> Value {
     if let Some((since, why)) = state.found.unhealthy() {
         out["unhealthy"] = json!({"reason": why, "seconds": ago(since)});
     }
+    if let Some(cause) = state.ejection.cause() {
+        let (lasts, times) = state.ejection.lasts();
+        out["ejected"] = json!({"cause": cause.name(), "seconds": lasts.as_secs(), "times_in_a_row": times});
+    }
     if let Some(last) = state.found.last() {
         out["last_probe"] = json!({"failure": last.failure, "seconds_ago": ago(last.at)});
     }
     out
+}
+
+/// A node that was left out and only gets single requests to show whether it is well is not up yet.
+fn is_up(state: &NodeState) -> bool {
+    state.is_healthy() && !state.awaits_readmission()
 }
 
 fn ago(at: SystemTime) -> u64 {

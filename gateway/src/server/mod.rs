@@ -157,7 +157,9 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     if run.demo {
         runtime.block_on(start_demo(&store, &config, ending.stopped.subscribe()))?;
     }
-    let (control, status) = control(&config, &checker, &handle, &metrics, &store, &runtime);
+    let (mut control, status) = control(&config, &checker, &handle, &metrics, &store, &runtime);
+    let prober = Arc::default();
+    control.probe_lapsed(health::probe_lapsed(Arc::clone(&handle), Arc::clone(&prober)));
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
@@ -206,7 +208,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     }
     let admin = runtime.block_on(async { admin::make(&parts) });
     let internal = runtime.block_on(async { admin::internal(&parts, admin.as_ref()) })?;
-    health::start(&parts, Arc::default(), &runtime);
+    health::start(&parts, prober, &runtime);
     runtime.spawn(watchdog::feed(Arc::clone(&parts)));
     memory::watch(&parts, &runtime);
     certificates::start(&parts, &runtime);
@@ -264,6 +266,7 @@ fn control(
     let options = ControlOptions {
         data_prefix: config.store.data_prefix.clone(),
         empty_hold: config.store.empty_hold,
+        expiry_window: config.store.expiry_window,
         store_wait: config.snapshot.store_wait,
         snapshot_dir: config.snapshot.enabled.then(|| config.snapshot.dir.clone()),
     };

@@ -1,8 +1,10 @@
 //! From what a service says of its health, and the configuration file's defaults, to its check.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::resource::{ActiveCheck, CheckKind};
+use crate::resource::{ActiveCheck, CheckKind, PassiveCheck};
+use crate::upstream::Passive;
 use crate::upstream::health::{Check, GrpcProbe, HttpProbe, Probe};
 
 /// The check of services that say nothing, and the defaults of those that do.
@@ -43,6 +45,20 @@ impl CheckDefaults {
     }
 }
 
+/// When nodes are left out, if the service says anything of it.
+pub(super) fn passive(declared: &PassiveCheck) -> Option<Passive> {
+    let PassiveCheck { consecutive_errors, error_ratio, latency_factor, .. } = *declared;
+    let on = consecutive_errors.is_some() || error_ratio.is_some() || latency_factor.is_some();
+    on.then(|| Passive {
+        consecutive_errors,
+        error_ratio,
+        latency_factor,
+        window: declared.window.unwrap_or(Duration::from_secs(10)),
+        min_requests: declared.min_requests.unwrap_or(20),
+        max_ejected: declared.max_ejected.unwrap_or(0.5),
+    })
+}
+
 /// What the file says of path, host and statuses holds for probes of the same kind.
 fn probe(kind: CheckKind, declared: &ActiveCheck, defaults: &Probe) -> Probe {
     match kind {
@@ -71,8 +87,6 @@ fn probe(kind: CheckKind, declared: &ActiveCheck, defaults: &Probe) -> Probe {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn declared(json: serde_json::Value) -> ActiveCheck {

@@ -104,6 +104,7 @@ impl Upstreams {
             first_byte: service.timeouts.first_byte.or(defaults.first_byte),
             total: service.timeouts.total.or(defaults.total),
             eject_time: service.health.passive.eject_time.unwrap_or(defaults.eject_time),
+            passive: super::health::passive(&service.health.passive),
             check: self.defaults.check.check(service.health.active.as_ref()),
         }
     }

@@ -293,6 +293,8 @@ pub struct ConfigMetrics {
     pub applied_revision: AtomicU64,
     /// Objects in the store that are not live as stored.
     pub rejected_objects: AtomicU64,
+    /// Nodes kept beyond their lease.
+    pub kept_beyond_lease: AtomicU64,
     disconnected_since: Mutex<Option<Instant>>,
 }
 
@@ -303,6 +305,7 @@ impl Default for ConfigMetrics {
             stored_revision: AtomicU64::new(0),
             applied_revision: AtomicU64::new(0),
             rejected_objects: AtomicU64::new(0),
+            kept_beyond_lease: AtomicU64::new(0),
             disconnected_since: Mutex::new(Some(Instant::now())),
         }
     }

@@ -91,6 +91,7 @@ fn all_names_are_there() {
         ("gateway_config_applied_revision", 10.0),
         ("gateway_config_lag_revisions", 2.0),
         ("gateway_config_rejected_objects", 3.0),
+        ("gateway_nodes_beyond_lease", 0.0),
         ("gateway_config_stale_seconds", 0.0),
         ("gateway_store_connected", 1.0),
         ("gateway_access_log_dropped_total", 9.0),

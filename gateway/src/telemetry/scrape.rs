@@ -179,6 +179,8 @@ impl Page<'_> {
         let lag = stored.saturating_sub(applied);
         self.gauge("config_lag_revisions", "Revisions stored but not applied.", lag)?;
         self.gauge("config_rejected_objects", "Stored objects that are not live as stored.", rejected)?;
+        let kept = config.kept_beyond_lease.load(Ordering::Relaxed);
+        self.gauge("nodes_beyond_lease", "Nodes kept though their lease has ended, since they answer.", kept)?;
         self.gauge("store_connected", "Whether the store is connected.", u64::from(stale.is_none()))?;
         let help = "Time since the store was last connected; 0 while it is.";
         let mut gauge = self.0.encode_descriptor("config_stale", help, Some(&Unit::Seconds), MetricType::Gauge)?;

@@ -6,7 +6,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
@@ -15,12 +15,14 @@ mod balancer;
 #[cfg(test)]
 mod balancer_tests;
 mod choice;
+pub mod ejection;
 mod gate;
 pub mod health;
 mod latency;
 #[cfg(test)]
 mod limit_tests;
 mod outcome;
+mod passive;
 mod peer;
 mod queue;
 mod retry;
@@ -34,6 +36,7 @@ pub use balancer::{Balancing, HashOn, Hashing};
 pub use choice::{Choice, Wish};
 use health::{Check, Counts};
 pub use outcome::Outcome;
+pub use passive::Passive;
 pub use peer::{PeerOptions, Peers};
 pub use queue::Ticket;
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
@@ -100,6 +103,8 @@ pub struct UpstreamOptions {
     pub eject_time: Duration,
     /// How its nodes are probed; not at all when absent.
     pub check: Option<Arc<Check>>,
+    /// When nodes are left out because of what requests show, refused connections aside.
+    pub passive: Option<Passive>,
 }
 
 impl Default for UpstreamOptions {
@@ -116,6 +121,7 @@ impl Default for UpstreamOptions {
             total: None,
             eject_time: Duration::from_secs(10),
             check: None,
+            passive: None,
         }
     }
 }
@@ -132,7 +138,11 @@ pub struct Memory {
     /// The retries there may be.
     pub budget: RetryBudget,
     /// Whether there may be nodes left out, which the health checker must look for.
-    pub(in crate::upstream) left_out: AtomicBool,
+    left_out: AtomicBool,
+    /// Whether it is being decided if there is room to leave out one more node.
+    deciding: AtomicBool,
+    /// When the window of passive checks began.
+    window_began: AtomicU64,
     /// What has happened to its nodes.
     pub counts: Counts,
 }

@@ -3,6 +3,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use super::ejection::Cause;
 use super::health::Counts;
 use super::state::now_ms;
 use super::{Balancing, Node, Upstream};
@@ -25,6 +26,24 @@ pub enum Outcome {
     },
 }
 
+impl Outcome {
+    /// Whether the try failed, or was answered as servers answer that fail.
+    pub fn is_error(self) -> bool {
+        !matches!(self, Self::Answered { status, .. } if status < 500)
+    }
+}
+
+impl std::fmt::Display for Outcome {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::NoConnection => f.write_str("no connection"),
+            Self::Broken => f.write_str("a broken connection"),
+            Self::TooSlow => f.write_str("too slow"),
+            Self::Answered { status, .. } => write!(f, "status {status}"),
+        }
+    }
+}
+
 impl Upstream {
     /// Notes what a try at a node came to.
     pub fn observe(&self, node: usize, outcome: Outcome) {
@@ -32,16 +51,44 @@ impl Upstream {
         if self.options.balancing == Balancing::Ewma {
             self.observe_latency(node, outcome);
         }
-        match outcome {
-            Outcome::NoConnection => self.refused(node),
-            Outcome::Answered { .. } => {
-                if node.state.readmit() {
-                    Counts::one(&self.memory.counts.readmitted);
-                    log::info!("service \"{}\": node {} answers again", self.name, node.address);
-                }
-            }
-            Outcome::Broken | Outcome::TooSlow => {}
+        if node.state.awaits_readmission() {
+            self.reconsider(node, outcome);
         }
+        if let Some(passive) = &self.options.passive {
+            self.watch(passive, node, outcome);
+        }
+        if outcome == Outcome::NoConnection {
+            self.refused(node);
+        }
+    }
+
+    /// Notes what a try at a node that is left out came to.
+    fn reconsider(&self, node: &Node, outcome: Outcome) {
+        let (ejection, time, now) = (&node.state.ejection, self.options.eject_time, now_ms());
+        let Outcome::Answered { first_byte, .. } = outcome else {
+            self.still_out(node, ejection.went_wrong(time, now));
+            return;
+        };
+        // Who refused connections has taken one, whatever came over it.
+        let went_well = !outcome.is_error() || ejection.cause() == Some(Cause::Refused);
+        if !went_well {
+            self.still_out(node, ejection.went_wrong(time, now));
+        } else if ejection.went_well(first_byte, time, now) {
+            self.taken_back(node);
+        }
+    }
+
+    fn still_out(&self, node: &Node, time: Option<Duration>) {
+        if let Some(time) = time {
+            log::info!("service \"{}\": node {} is left out for another {time:?}", self.name, node.address);
+        }
+    }
+
+    /// After a node was taken back.
+    pub(super) fn taken_back(&self, node: &Node) {
+        node.state.is_back();
+        Counts::one(&self.memory.counts.readmitted);
+        log::info!("service \"{}\": node {} answers again and takes requests", self.name, node.address);
     }
 
     fn observe_latency(&self, node: &Node, outcome: Outcome) {

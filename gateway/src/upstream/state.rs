@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Memory;
+use super::ejection::Ejection;
 use super::health::Found;
 use super::latency::Latency;
+use super::passive::Seen;
 
 /// The clock of ejections: milliseconds since the process began, never 0.
 pub(super) fn now_ms() -> u64 {
@@ -23,8 +25,10 @@ const FIRST_SHARE: f32 = 0.1;
 pub struct NodeState {
     /// What probes have found.
     pub found: Found,
-    /// Until when the node is left out; 0 = it is not.
-    ejected_until: AtomicU64,
+    /// Whether it is left out because of what requests show.
+    pub ejection: Ejection,
+    /// What requests show.
+    pub(super) seen: Seen,
     in_flight: AtomicU32,
     failures: AtomicU64,
     /// Since when its weight grows; 0 = it has its whole weight.
@@ -38,7 +42,8 @@ impl Default for NodeState {
     fn default() -> Self {
         Self {
             found: Found::default(),
-            ejected_until: AtomicU64::new(0),
+            ejection: Ejection::default(),
+            seen: Seen::default(),
             in_flight: AtomicU32::new(0),
             failures: AtomicU64::new(0),
             warming_since: AtomicU64::new(0),
@@ -54,10 +59,9 @@ impl NodeState {
         self.found.is_healthy() && !self.is_ejected()
     }
 
-    /// Whether the node is left out because it refused a connection.
+    /// Whether the node is left out because of what requests showed.
     pub fn is_ejected(&self) -> bool {
-        let until = self.ejected_until.load(Ordering::Relaxed);
-        until != 0 && now_ms() < until
+        self.ejection.is_on(now_ms)
     }
 
     /// Whether the active check finds the node healthy.
@@ -78,23 +82,34 @@ impl NodeState {
         self.found.condemn(why);
     }
 
-    /// Leaves the node out for a while; `true` when it was not left out before.
+    /// Leaves the node out for a while because it took no connection; `true` when it was not left
+    /// out before.
     pub fn eject(&self, time: Duration) -> bool {
         self.failures.fetch_add(1, Ordering::Relaxed);
-        let was = self.is_ejected();
-        let until = now_ms().saturating_add(u64::try_from(time.as_millis()).unwrap_or(u64::MAX));
-        self.ejected_until.store(until, Ordering::Relaxed);
-        !was
+        self.ejection.refused(time, now_ms())
     }
 
     /// Takes the node back; `true` when it was left out.
     pub fn readmit(&self) -> bool {
-        let readmitted =
-            self.ejected_until.load(Ordering::Relaxed) != 0 && self.ejected_until.swap(0, Ordering::Relaxed) != 0;
+        let readmitted = self.ejection.readmit(now_ms());
         if readmitted {
-            self.warm_up();
+            self.is_back();
         }
         readmitted
+    }
+
+    /// Notes that a request goes to the node, which may be one that decides whether it is well.
+    #[inline]
+    fn requested(&self) {
+        if self.awaits_readmission() {
+            self.ejection.requested(now_ms());
+        }
+    }
+
+    /// After it was taken back.
+    pub(super) fn is_back(&self) {
+        self.seen.clear();
+        self.warm_up();
     }
 
     /// Lets its weight grow from now on, where the service has its nodes start slowly.
@@ -119,8 +134,9 @@ impl NodeState {
     }
 
     /// Whether the node was ejected and has not been taken back, whether or not its time is over.
+    #[inline]
     pub fn awaits_readmission(&self) -> bool {
-        self.ejected_until.load(Ordering::Relaxed) != 0
+        self.ejection.awaits_readmission()
     }
 
     /// Requests being served by the node now.
@@ -146,6 +162,7 @@ impl InFlight {
     /// Counts one.
     pub fn at(state: &Arc<NodeState>) -> Self {
         state.in_flight.fetch_add(1, Ordering::Relaxed);
+        state.requested();
         Self { state: Arc::clone(state), memory: None }
     }
 
@@ -153,6 +170,7 @@ impl InFlight {
     pub(super) fn within(state: &Arc<NodeState>, most: u32, waiting: Option<&Arc<Memory>>) -> Option<Self> {
         let one_more = |n: u32| (n < most).then_some(n + 1);
         state.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
+        state.requested();
         Some(Self { state: Arc::clone(state), memory: waiting.cloned() })
     }
 

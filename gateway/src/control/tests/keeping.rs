@@ -26,7 +26,7 @@ fn disk(dir: &Path) -> Disk {
 }
 
 fn content(revision: u64, rows: &[(&str, &[u8])]) -> Content {
-    let version = |value: &[u8]| Version { revision, value: Bytes::copy_from_slice(value) };
+    let version = |value: &[u8]| Version { revision, value: Bytes::copy_from_slice(value), leased: true };
     let entries = rows.iter().map(|(key, value)| ((*key).to_owned(), version(value))).collect();
     Content { revision, saved_at: "2030-01-02T03:04:05Z".into(), entries: Arc::new(entries), last_good: vec![] }
 }

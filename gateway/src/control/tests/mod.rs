@@ -4,5 +4,6 @@
 mod batching;
 mod holding;
 mod keeping;
+mod lapsing;
 mod model;
 mod rig;

@@ -191,6 +191,7 @@ impl Rig {
         let options = ControlOptions {
             data_prefix: P.to_owned(),
             empty_hold: Duration::from_secs(30),
+            expiry_window: Duration::from_secs(30),
             store_wait: Duration::from_millis(500),
             snapshot_dir: dir.map(Path::to_owned),
         };

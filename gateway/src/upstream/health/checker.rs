@@ -15,7 +15,9 @@ use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Check, Counts, Prober};
+use super::{Check, Counts, Probe, Prober};
+use crate::upstream::ejection::Cause;
+use crate::upstream::state::now_ms;
 use crate::upstream::{Node, NodeState, Upstream};
 
 /// How often changed upstreams and nodes left out are looked for.
@@ -144,6 +146,7 @@ impl Checker {
                         self.adopt(upstreams);
                     }
                     self.ask_refused();
+                    self.services.values().for_each(|watched| watched.upstream.judge());
                 }
             }
         }
@@ -228,7 +231,7 @@ impl Checker {
             // Before looking: one that comes to be left out meanwhile sets it again.
             flag.store(false, Ordering::Relaxed);
             for (index, node) in watched.upstream.nodes().iter().enumerate() {
-                if node.state.awaits_readmission() {
+                if node.state.ejection.cause() == Some(Cause::Refused) {
                     flag.store(true, Ordering::Relaxed);
                     refused.push((Arc::clone(&watched.upstream), index));
                 }
@@ -253,7 +256,7 @@ impl Checker {
         let Purpose::Check(check) = purpose else {
             let node = upstream.position(address).map(|index| &upstream.nodes()[index]);
             if let Some(node) = node.filter(|_| outcome.is_ok()) {
-                readmit(upstream, node);
+                readmit(upstream, node, true);
             }
             return;
         };
@@ -279,7 +282,7 @@ fn conclude(upstream: &Upstream, node: &Node, check: &Check, task: &mut Task, ou
     Counts::one(if failure.is_none() { &counts.passed } else { &counts.failed });
     found.probed(outcome);
     if failure.is_none() {
-        readmit(upstream, node);
+        readmit(upstream, node, check.probe == Probe::Tcp);
     }
     if failure.is_none() == node.state.is_healthy() {
         task.streak = 0;
@@ -303,10 +306,9 @@ fn conclude(upstream: &Upstream, node: &Node, check: &Check, task: &mut Task, ou
     }
 }
 
-fn readmit(upstream: &Upstream, node: &Node) {
-    if node.state.readmit() {
-        Counts::one(&upstream.memory.counts.readmitted);
-        log::info!("service \"{}\": node {} answers again and takes requests", upstream.name, node.address);
+fn readmit(upstream: &Upstream, node: &Node, only_connects: bool) {
+    if node.state.ejection.probed(only_connects, now_ms()) {
+        upstream.taken_back(node);
     }
 }
 
