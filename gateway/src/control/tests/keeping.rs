@@ -26,7 +26,7 @@ fn disk(dir: &Path) -> Disk {
 }
 
 fn content(revision: u64, rows: &[(&str, &[u8])]) -> Content {
-    let version = |value: &[u8]| Version { revision, value: Bytes::copy_from_slice(value), leased: true };
+    let version = |value: &[u8]| Version { revision, value: Bytes::copy_from_slice(value), leased: value == b"leased" };
     let entries = rows.iter().map(|(key, value)| ((*key).to_owned(), version(value))).collect();
     Content { revision, saved_at: "2030-01-02T03:04:05Z".into(), entries: Arc::new(entries), last_good: vec![] }
 }
@@ -50,7 +50,10 @@ fn two_generations() -> tempfile::TempDir {
 #[test]
 fn all_bytes_come_back_and_the_file_can_be_read_by_people_and_only_by_the_owner() {
     let dir = tempdir().unwrap();
-    let mut saved = content(5, &[("routes/a", b"{\"a\":1}"), ("routes/b", b"\xff\x00\n"), ("routes/c", b"")]);
+    let mut saved = content(
+        5,
+        &[("routes/a", b"{\"a\":1}"), ("routes/b", b"\xff\x00\n"), ("routes/c", b""), ("routes/d", b"leased")],
+    );
     saved.last_good = vec![change("routes/b", "{}", 4)];
     disk(dir.path()).save(&saved, false).unwrap();
     assert_eq!(disk(dir.path()).load().content, Some(saved));
