@@ -46,6 +46,7 @@ mod timeouts;
 mod tls;
 mod tls_clients;
 mod tls_live;
+mod tls_sessions;
 mod upgrade_binary;
 mod upgrades;
 mod websocket;
