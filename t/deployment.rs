@@ -184,7 +184,7 @@ async fn the_images_command_and_health_check_work() {
 
 #[tokio::test]
 async fn as_the_first_process_of_a_container_it_hears_sigterm_and_is_not_upgraded() {
-    let mut gateway = Gateway::prepare(json!({}));
+    let gateway = Gateway::prepare(json!({}));
     let mut unshare = Command::new("unshare");
     unshare.args(["--pid", "--fork", "--mount-proc", "--kill-child"]).arg(binary()).arg("run").arg("-c");
     unshare.arg(gateway.config()).current_dir(gateway.dir());

@@ -8,8 +8,10 @@ use http::Request as HttpRequest;
 use serde_json::json;
 use tokio::sync::watch;
 
+use crate::support::etcd::PREFIX;
+use crate::support::gateway::{put_node, route, route_key};
 use crate::support::upstream::{ok, read_request};
-use crate::support::{Client, Gateway, Request, Upstream, eventually, h2c, in_time};
+use crate::support::{Client, Etcd, Gateway, Request, Upstream, eventually, h2c, in_time};
 
 const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
     Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
@@ -259,4 +261,44 @@ async fn a_bad_file_changes_nothing_and_is_shown_with_its_place() {
     })
     .await;
     gateway.get("/a").await.expect(200);
+}
+
+/// R9. The figure is printed, and not judged: tests share their machine.
+#[tokio::test]
+async fn killed_with_a_thousand_routes_it_serves_again_at_once() {
+    let etcd = Etcd::start().await;
+    let mut gateway = Gateway::on(&etcd).await;
+    let upstream = Upstream::saying("x").await;
+    put_node(&etcd, "s", upstream.address).await;
+    let mut client = etcd.client().await;
+    for i in 0..1000 {
+        let prefix = format!("/r{i}/*");
+        let mut route = route(&prefix, "s", json!({}));
+        let key = route_key(&prefix);
+        route["key"] = key["routes/".len()..].into();
+        client.put(format!("{PREFIX}{key}"), route.to_string(), None).await.unwrap();
+    }
+    let serves = |target: &'static str, port: SocketAddr| async move {
+        Request::get(target).try_send(port).await.is_ok_and(|response| response.status == 200)
+    };
+    eventually("all routes are served", || serves("/r999/x", gateway.http)).await;
+    let copy = gateway.dir().join("data/snapshot/current.json");
+    eventually("all are in the copy on disk", || async {
+        std::fs::read_to_string(&copy).is_ok_and(|copy| copy.matches("/r").count() >= 1000 && copy.contains("/r999/"))
+    })
+    .await;
+    for store in ["etcd", "the copy on disk"] {
+        gateway.kill();
+        let started = std::time::Instant::now();
+        gateway.spawn();
+        while !serves("/r999/x", gateway.http).await {
+            assert!(started.elapsed() < crate::support::PATIENCE, "{}", gateway.output());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        eprintln!("killed and started, 1,000 routes from {store}: served after {:?}", started.elapsed());
+        gateway.get("/r0/x").await.expect(200);
+        // The second time etcd does not answer.
+        etcd.signal("STOP");
+    }
+    etcd.signal("CONT");
 }
