@@ -40,8 +40,8 @@ type Answers = Vec<(String, bool)>;
 pub(super) struct Lapses {
     window: Duration,
     probe: Option<ProbeNodes>,
-    /// When leased nodes of a service went, within the window.
-    recent: HashMap<String, Vec<Instant>>,
+    /// The leased nodes of a service that went within the window and have not come back, by key.
+    recent: HashMap<String, BTreeMap<String, Instant>>,
     held: BTreeMap<String, Held>,
     /// Nodes that did not answer: their deletion is not doubted again.
     believed: BTreeSet<String>,
@@ -93,16 +93,16 @@ impl Lapses {
     fn doubt(&mut self, table: &mut Table, service: String, keys: Vec<(String, u64)>, now: Instant) {
         let window = self.window;
         self.recent.retain(|_, times| {
-            times.retain(|at| now.duration_since(*at) < window);
+            times.retain(|_, at| now.duration_since(*at) < window);
             !times.is_empty()
         });
         let held = self.held.values().filter(|held| held.service == service).count();
         let left = table.leased(&format!("{}{service}.", key::NODES), |key| service_of(key) == Some(&service));
         let left = left.saturating_sub(held);
-        let gone = self.recent.get(&service).map_or(0, Vec::len) + held + keys.len();
+        let gone = self.recent.get(&service).map_or(0, BTreeMap::len) + held + keys.len();
         // The only node of a service that goes is no lapse of many.
         if gone < 2 || gone <= left {
-            self.recent.entry(service).or_default().extend(keys.iter().map(|_| now));
+            self.recent.entry(service).or_default().extend(keys.into_iter().map(|(key, _)| (key, now)));
             return;
         }
         log::warn!(
@@ -138,6 +138,9 @@ impl Lapses {
 
     /// A node is in the store again.
     fn returned(&mut self, key: &str) {
+        if let Some(gone) = service_of(key).and_then(|service| self.recent.get_mut(service)) {
+            gone.remove(key);
+        }
         if let Some(held) = self.held.remove(key) {
             log::info!("service \"{}\": {key} is registered again", held.service);
         }
@@ -184,7 +187,7 @@ impl Control {
             log::info!("service \"{service}\": {key} has no lease and does not answer: it is gone");
             self.table.delete(key.clone(), held.revision);
             self.lapses.held.remove(&key);
-            self.lapses.recent.entry(service).or_default().push(Instant::now());
+            self.lapses.recent.entry(service).or_default().insert(key.clone(), Instant::now());
             self.lapses.believed.insert(key);
         }
         self.lapses.show(&self.status);
@@ -192,11 +195,14 @@ impl Control {
 
     /// Notes that these are in the store.
     pub(super) fn note_returned<'a>(&mut self, keys: impl Iterator<Item = &'a String>) {
-        if self.lapses.held.is_empty() {
+        if self.lapses.held.is_empty() && self.lapses.recent.is_empty() {
             return;
         }
+        let before = self.lapses.held.len();
         keys.for_each(|key| self.lapses.returned(key));
-        self.lapses.show(&self.status);
+        if self.lapses.held.len() != before {
+            self.lapses.show(&self.status);
+        }
     }
 }
 

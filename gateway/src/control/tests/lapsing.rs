@@ -100,6 +100,19 @@ async fn one_after_the_other_within_the_window_is_together() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_comes_and_goes_is_one() {
+    let (mut rig, _alive) = five().await;
+    for n in 0..5 {
+        rig.sent(gone("a", 2 + 2 * n)).await;
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(live(&rig), "b c d e");
+        rig.sent(WatchItem::Events { revision: 3 + 2 * n, events: vec![Event::Put(leased("a", 3 + 2 * n))] }).await;
+        sleep(Duration::from_secs(1)).await;
+    }
+    rig.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn slowly_they_may_all_go() {
     let (mut rig, _alive) = five().await;
     for (revision, name) in [(2, "a"), (3, "b"), (4, "c"), (5, "d"), (6, "e")] {
