@@ -4,6 +4,8 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::support::certificates::{Issued, Wanted};
+use crate::support::tls::TlsGateway;
 use crate::support::upstream::ok;
 use crate::support::{Client, Gateway, Request, Upstream, eventually, h2c, in_time};
 
@@ -305,4 +307,24 @@ pub async fn every_hook() {
     let wrong = crate::support::gateway::route("/wrong", "s", with("example", &json!({"max_body": 0})));
     let refused = gateway.call_admin("/admin/routes/save", &wrong).await.expect(500);
     assert!(refused.text().contains("max_body: 0 is not in 1..=10485760"), "{}", refused.text());
+}
+
+pub async fn client_certificate() {
+    let config = json!({"tls": {"client_ca": "clients.pem", "client_auth": "request"}});
+    let prepare = |all| Gateway::prepare(all).running(std::env::current_exe().unwrap());
+    let mut gateway = TlsGateway::prepare_with(config, prepare, &["a.example"]);
+    let clients = Issued::ca("Clients");
+    std::fs::write(gateway.file("clients.pem"), clients.cert_pem()).unwrap();
+    gateway.boot().await;
+    gateway.route("/*", "", with("whoami", &json!({}))).await;
+    gateway.applied().await;
+
+    let names = ["billing.internal", "billing@example.com", "spiffe://example.com/billing"];
+    let identity = clients.issue(&Wanted { common_name: "billing", names: &names, ..Wanted::default() });
+    let client = gateway.client("a.example");
+    let shown = client.clone().showing(&identity, &[]).get("/").await.unwrap().body;
+    let expected = format!("CN=billing by CN=Clients as {}, {}", names.join(" "), identity.fingerprint());
+    assert_eq!(shown.trim(), format!("true Some(\"a.example\") Some({expected:?})"));
+    assert_eq!(client.get("/").await.unwrap().body.trim(), "true Some(\"a.example\") None");
+    assert_eq!(gateway.get("/").await.text().trim(), "false None None");
 }

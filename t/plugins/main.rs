@@ -29,6 +29,7 @@ const CASES: &[(&str, Case)] = &[
     ("a_panic_over_a_response_head_ends_its_request", || Box::pin(cases::panic_over_a_response_head())),
     ("a_response_that_a_plugin_gathers_arrives_whole", || Box::pin(cases::gathered_response())),
     ("a_panic_in_any_phase_ends_its_request_and_nothing_else", || Box::pin(cases::panics())),
+    ("a_plugin_sees_the_verified_certificate_of_the_client", || Box::pin(cases::client_certificate())),
     ("every_hook_of_the_example_works_on_the_wire", || Box::pin(cases::every_hook())),
 ];
 

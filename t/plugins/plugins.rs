@@ -10,7 +10,11 @@ use ws_cloud_gateway::sdk::{
 use ws_cloud_plugin_example::Example;
 
 pub fn gateway() -> Gateway {
-    Gateway::standard().with(Factory::of::<Example>()).with(Factory::of::<Gather>()).with(Factory::of::<Panic>())
+    Gateway::standard()
+        .with(Factory::of::<Example>())
+        .with(Factory::of::<Gather>())
+        .with(Factory::of::<Panic>())
+        .with(Factory::of::<Whoami>())
 }
 
 /// Holds request and response bodies back until they are whole, and marks them.
@@ -50,6 +54,31 @@ impl Plugin for Gather {
     fn response_body_filter(&self, _state: &mut RequestState, body: &mut Option<Bytes>, _end: bool) {
         let whole = body.take().unwrap_or_default();
         *body = Some([b"<", &whole[..], b">"].concat().into());
+    }
+}
+
+/// Answers with what is known of the client's TLS.
+struct Whoami;
+
+impl Plugin for Whoami {
+    const NAME: &'static str = "whoami";
+    const VERSION: &'static str = "v1.0";
+    const DESCRIPTION: &'static str = "says who the client is";
+    const PRIORITY: i32 = 3;
+    const PHASES: Phases = Phases::REQUEST;
+    type Config = PanicConfig;
+
+    fn new(_: PanicConfig) -> Result<Self, ConfigError> {
+        Ok(Self)
+    }
+
+    fn request_filter(&self, ctx: &mut RequestCtx<'_>) -> Flow {
+        let certificate = ctx.client_certificate().map(|c| {
+            let names = [&c.dns_names[..], &c.email_addresses, &c.uris].concat().join(" ");
+            format!("{} by {} as {names}, {}", c.subject, c.issuer, c.fingerprint)
+        });
+        let text = format!("{} {:?} {certificate:?}", ctx.is_tls(), ctx.server_name());
+        Response::text(ws_cloud_gateway::sdk::http::StatusCode::OK, text).into()
     }
 }
 
