@@ -1,6 +1,6 @@
 # The few commands a person needs. Anything else is plain cargo.
 
-.PHONY: help run build test soak deps test-deps benchmark clean clean-data
+.PHONY: help run build test soak fuzz deps test-deps benchmark clean clean-data
 
 CARGO ?= cargo
 VENV := .venv
@@ -9,6 +9,7 @@ help:
 	@echo 'make run        build and start the gateway with demo upstreams and demo routes'
 	@echo 'make test       install what the tests need, run all of them'
 	@echo 'make soak       break everything around the gateway at length, and print a table (25 minutes)'
+	@echo 'make fuzz       search for inputs that break a promise, a minute for each target'
 	@echo 'make benchmark  compare with nginx on this machine'
 	@echo 'make build      the release binary: target/release/ws-cloud-gateway'
 	@echo 'make deps       install the system packages that compiling needs'
@@ -41,6 +42,10 @@ test: test-deps
 soak: test-deps
 	$(CARGO) build --profile quick --bin ws-cloud-gateway
 	SOAK=1 GATEWAY_BINARY=$(CURDIR)/target/quick/ws-cloud-gateway $(CARGO) test -q -p ws-cloud-gateway --test soak
+
+# SECONDS=600 searches longer.
+fuzz: test-deps
+	t/fuzz/run.sh $(or $(SECONDS),60)
 
 benchmark: test-deps
 	$(CARGO) build --release --bin ws-cloud-gateway

@@ -27,6 +27,7 @@ build() {
 
 test() {
     need curl curl
+    need c++ g++                         # libFuzzer
     need etcd etcd-server
     need nginx nginx
     need wrk wrk

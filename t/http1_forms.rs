@@ -118,7 +118,11 @@ async fn an_http_1_0_client_gets_its_response_and_then_the_end() {
         let head = client.head().await.unwrap();
         assert!(head.first_line.contains(" 200 "), "{}", head.first_line);
         assert_eq!(client.rest().await.unwrap(), b"abcdefg");
-        assert_eq!(upstream.last().body, body.as_bytes());
+        let seen = upstream.last();
+        assert_eq!(seen.body, body.as_bytes());
+        // What goes to the node is HTTP/1.1, which must have one.
+        let expected = if host.is_empty() { upstream.address.to_string() } else { "a".to_owned() };
+        assert_eq!(seen.head.all("host"), [expected]);
     }
 }
 

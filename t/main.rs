@@ -20,6 +20,7 @@ mod deployment;
 mod etcd;
 mod faults;
 mod framing;
+mod fuzz;
 mod grpc;
 mod h2_attacks;
 mod h2_downgrade;

@@ -38,7 +38,7 @@ impl Proxy {
             set_target(request, state)?;
         }
         if ctx.kind != Kind::Grpc {
-            set_host(session, request)?;
+            set_host(session, request, ctx)?;
         }
         let from_trusted = self.options.trusted_proxies.contains(peer);
         let client = match ctx.client_ip {
@@ -83,13 +83,23 @@ fn set_target(request: &mut RequestHeader, state: &RequestState) -> pingora::Res
 }
 
 /// `Host` as the first gateway sent it: without the port. HTTP/2 requests carry it in the authority.
-fn set_host(session: &Session, request: &mut RequestHeader) -> pingora::Result<()> {
+/// One of HTTP/1.0 may have none, but what goes to the node is HTTP/1.1, which must: there it is the
+/// node's own address.
+fn set_host(session: &Session, request: &mut RequestHeader, ctx: &Context) -> pingora::Result<()> {
     let incoming = session.req_header();
     let (full, from_uri) = match incoming.headers.get(header::HOST).and_then(|v| v.to_str().ok()) {
         Some(host) => (host, false),
         None => match incoming.uri.authority() {
             Some(authority) => (authority.as_str(), true),
-            None => return Ok(()),
+            None if request.headers.contains_key(header::HOST) => return Ok(()),
+            None => {
+                let (Some(upstream), Some(attempt)) = (&ctx.upstream, ctx.attempts.last()) else { return Ok(()) };
+                let address = HeaderValue::from_str(&upstream.nodes()[attempt.node].label);
+                return request.insert_header(
+                    header::HOST,
+                    address.or_err(ErrorType::InternalError, "an address is a header value")?,
+                );
+            }
         },
     };
     let host = host::host_without_port(full);

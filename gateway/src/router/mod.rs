@@ -8,6 +8,8 @@
 //! [`Router::find`] and [`Router::candidates`] walk the same way, so that explain cannot differ from the proxy.
 
 mod lpm;
+#[cfg(test)]
+mod model;
 mod pattern;
 mod predicate;
 mod walk;

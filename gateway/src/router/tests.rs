@@ -3,6 +3,7 @@
 use http::header::HeaderValue;
 use proptest::prelude::*;
 
+use super::model::find as model;
 use super::*;
 use crate::request::path::PathRules;
 
@@ -266,36 +267,6 @@ fn host_patterns_are_read_or_refused() {
     }
 }
 
-/// The rules as a scan over everything: the largest rank that accepts wins.
-fn model<'a>(entries: &'a [Entry<String>], lookup: &Lookup<'_>) -> Option<&'a str> {
-    let ranks = entries.iter().flat_map(|entry| {
-        let any = [HostPattern::Any];
-        let hosts = if entry.hosts.is_empty() { any.to_vec() } else { entry.hosts.clone() };
-        hosts.into_iter().filter_map(move |host| {
-            let text = entry.pattern.text();
-            let path = if entry.pattern.is_prefix() { lookup.path.starts_with(text) } else { lookup.path == text };
-            let method = entry.methods.is_empty() || entry.methods.contains(lookup.method);
-            let header = entry.headers.iter().all(|p| lookup.headers.contains_key(&p.name));
-            let host_rank = match &host {
-                HostPattern::Exact(name) => (2, (**name == *lookup.host).then_some(0)?),
-                HostPattern::Suffix(suffix) => (1, lookup.host.ends_with(&**suffix).then_some(suffix.len())?),
-                HostPattern::Any => (0, 0),
-            };
-            let conditions = usize::from(!entry.methods.is_empty()) + entry.headers.len();
-            let key = Reverse(entry.key.as_str());
-            (path && method && header).then_some((
-                !entry.pattern.is_prefix(),
-                text.len(),
-                host_rank,
-                entry.priority,
-                conditions,
-                key,
-            ))
-        })
-    });
-    ranks.max().map(|(.., Reverse(key))| key)
-}
-
 /// Routes at many paths, or so many at a few that their hosts are indexed.
 fn entries() -> impl Strategy<Value = Vec<Entry<String>>> {
     prop_oneof![entries_at("/([ab/]{0,3}|[ab]{7,10}/?[ab]{0,9})"), entries_at("/a?")]
@@ -304,23 +275,23 @@ fn entries() -> impl Strategy<Value = Vec<Entry<String>>> {
 fn entries_at(path: &'static str) -> impl Strategy<Value = Vec<Entry<String>>> {
     let host = prop_oneof![Just("*".to_owned()), "[ab][ab.]{0,2}[ab]", "\\*[ab.]{1,3}[ab]"];
     let method = prop_oneof![Just(Method::GET), Just(Method::POST)];
-    let header = "[xy]".prop_map(|name| Predicate { name, test: Test::Present });
     let entry = (
         (path, any::<bool>()),
         prop::collection::vec(host, 0..3),
         prop::collection::vec(method, 0..2),
-        prop::collection::vec(header, 0..2),
+        prop::collection::vec(predicate(), 0..2),
+        prop::collection::vec(predicate(), 0..2),
         0..2i32,
     );
     prop::collection::vec(entry, 0..60).prop_map(|entries| {
         let numbered = entries.into_iter().enumerate();
         numbered
-            .map(|(i, ((path, star), hosts, methods, headers, priority))| Entry {
+            .map(|(i, ((path, star), hosts, methods, headers, query, priority))| Entry {
                 pattern: pattern(&format!("{path}{}", if star { "*" } else { "" })),
                 hosts: hosts.iter().map(|host| HostPattern::parse(host).unwrap()).collect(),
                 methods,
                 headers,
-                query: Vec::new(),
+                query,
                 priority,
                 key: format!("{:02}", (i * 37) % 100),
                 target: format!("{:02}", (i * 37) % 100),
@@ -329,19 +300,33 @@ fn entries_at(path: &'static str) -> impl Strategy<Value = Vec<Entry<String>>> {
     })
 }
 
+fn predicate() -> impl Strategy<Value = Predicate> {
+    let test = prop_oneof![
+        Just(Test::Present),
+        Just(Test::Absent),
+        "[12]{0,2}".prop_map(Test::Exact),
+        "[12]{0,2}".prop_map(Test::Prefix),
+        // Cloned, for making one takes long.
+        Just(Test::Regex(regex::Regex::new("1$").unwrap())),
+    ];
+    ("[xy]", test).prop_map(|(name, test)| Predicate { name, test })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1000))]
     #[test]
     fn the_table_agrees_with_the_model(
         entries in entries(),
         requests in prop::collection::vec(
-            ("/([ab/]{0,4}|[ab]{7,10}/?[ab]{0,10})", "[ab.]{0,4}", any::<bool>(), "[xy]"), 1..20),
+            ("/([ab/]{0,4}|[ab]{7,10}/?[ab]{0,10})", "[ab.]{0,4}", any::<bool>(), "[xy]", "[12]{0,2}",
+             prop::option::of("([xy]=[12]{0,2}&?){0,3}")), 1..20),
     ) {
         let router = Router::build(entries.clone());
-        for (path, host, get, header) in requests {
+        for (path, host, get, header, value, query) in requests {
             let mut request = Request::get(&host, &path);
             request.method = if get { Method::GET } else { Method::POST };
-            request.headers.insert(if header == "x" { "x" } else { "y" }, HeaderValue::from_static("1"));
+            request.headers.insert(if header == "x" { "x" } else { "y" }, HeaderValue::from_str(&value).unwrap());
+            request.query = query;
             let lookup = request.lookup();
             let found = router.find(&lookup).map(String::as_str);
             prop_assert_eq!(found, model(&entries, &lookup), "{:?} {:?}", path, host);

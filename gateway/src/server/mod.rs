@@ -40,6 +40,7 @@ use upgrade::Program;
 use watchdog::Heartbeats;
 
 mod admin;
+pub mod bare;
 mod certificates;
 mod command;
 mod demo_hint;
