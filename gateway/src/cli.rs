@@ -12,7 +12,9 @@ use crate::config::{self, Config};
 use crate::server::{self, Predecessor, RunOptions};
 
 mod check;
+mod register;
 mod secrets;
+mod store;
 
 /// A light, programmable HTTP and gRPC gateway.
 #[derive(Debug, Parser)]
@@ -36,6 +38,11 @@ enum Command {
     Upgrade(FileArg),
     /// Check the configuration file and the content of its store, without starting.
     Check(FileArg),
+    /// Keep a node of a service registered, as long as this process or a command runs.
+    Register(Box<register::RegisterArgs>),
+    /// Move what a store holds.
+    #[command(subcommand)]
+    Store(store::StoreCommand),
     /// Accounts of the Admin API.
     #[command(subcommand)]
     Admin(AdminCommand),
@@ -113,6 +120,8 @@ fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode
         Command::Reload(file) => tell(&file, server::Command::Reload)?,
         Command::Upgrade(file) => tell(&file, server::Command::Upgrade)?,
         Command::Check(file) => return check::run(&load(&file)?, factories),
+        Command::Register(args) => return register::run(&args),
+        Command::Store(command) => store::run(&command)?,
         Command::Admin(AdminCommand::ResetPassword { file, user }) => reset_password(&load(&file)?, &user)?,
         Command::Secrets(SecretsCommand::Rotate { file, generate }) => secrets::rotate(&load(&file)?, generate)?,
         Command::Version => say(&format!("ws-cloud-gateway {}", env!("CARGO_PKG_VERSION")))?,

@@ -26,9 +26,14 @@ fn problem(field: &str, reason: impl Into<String>) -> Problem {
     (field.to_owned(), reason.into())
 }
 
+/// Whether keys may begin with this.
+pub fn is_data_prefix(prefix: &str) -> bool {
+    prefix.starts_with('/') && prefix.ends_with('/') && !prefix.contains("//")
+}
+
 fn store(config: &Config) -> Result<(), Problem> {
     let prefix = &config.store.data_prefix;
-    if !prefix.starts_with('/') || !prefix.ends_with('/') || prefix.contains("//") {
+    if !is_data_prefix(prefix) {
         return Err(problem(
             "store.data_prefix",
             format!("\"{prefix}\" must begin and end with `/`, without `//`, such as /my/cloud/"),
