@@ -297,6 +297,13 @@ async fn what_could_be_read_in_two_ways_is_refused_with_all_that_follows_it() {
         }
     }
     assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), attacks.len(), wrong.join("\n"));
+    // Each has its line in the log, those too that never became a request.
+    crate::support::eventually("all are logged", || async {
+        let log = gateway.access_log();
+        let refused = log.lines().filter(|line| line.contains(r#""httpcode":40"#));
+        refused.filter(|line| line.contains(r#""client":"127.0.0.1""#)).count() >= attacks.len()
+    })
+    .await;
 }
 
 /// Unusual, and clear: served, and clear to the upstream as well.

@@ -15,6 +15,7 @@ mod balancers;
 mod balancing;
 mod broken_ranks;
 mod cli;
+mod client_address;
 mod connection_limits;
 mod deployment;
 mod etcd;

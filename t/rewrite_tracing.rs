@@ -105,3 +105,28 @@ async fn trace_ids_do_not_repeat_after_a_restart() {
     }
     assert_eq!(ids.len(), 60);
 }
+
+/// Trace context and X-Trace-Id are the same trace, over both protocols and in the log.
+#[tokio::test]
+async fn a_trace_goes_on_through_the_gateway() {
+    const SENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let gateway = Gateway::start().await;
+    let upstream = Upstream::echo().await;
+    gateway.serve_with("/*", &[upstream.address], json!({"plugins": ["discovery", "tracing"]})).await;
+    let request = Request::get("/known").header("traceparent", SENT).header("tracestate", "vendor=1");
+    let answer = gateway.send(request).await.expect(200);
+    let seen = upstream.last();
+    let parent = seen.header("traceparent").unwrap();
+    assert_eq!((&parent[..36], &parent[52..]), (&SENT[..36], &SENT[52..]));
+    assert_ne!(parent, SENT, "a span of its own");
+    assert_eq!(seen.header("tracestate"), Some("vendor=1"));
+    assert_eq!(answer.header("x-trace-id"), Some(&SENT[3..35]));
+    let line = gateway.log_line("/known").await;
+    assert!(line.contains(&format!(r#""trace-id":"{}""#, &SENT[3..35])), "{line}");
+
+    assert_eq!(crate::support::h2c::get(gateway.h2c, "a", "/new").await.status, 200);
+    let seen = upstream.last();
+    let id = seen.header("x-trace-id").unwrap().replace('-', "");
+    assert_eq!(seen.head.all("traceparent").len(), 1);
+    assert_eq!(seen.header("traceparent").unwrap()[3..35], id);
+}

@@ -8,7 +8,7 @@ use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{Client, Gateway, Request, Upstream, eventually, in_time};
+use crate::support::{Client, Gateway, Request, Upstream, eventually, h2c, in_time};
 
 /// `make soak` has a thousand.
 const CLIENTS: usize = 300;
@@ -107,6 +107,34 @@ async fn bodies_that_drip_or_stop_are_cut_off_after_their_time() {
         .await;
     assert!(upstream.seen().iter().all(|seen| seen.target != "/x"), "half a body is none");
     gateway.get("/probe").await.expect(200);
+}
+
+/// Over HTTP/2 too, where nothing else notices; and it is not the node that is to blame, or silent clients could have
+/// every node taken out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_body_that_never_comes_is_held_against_the_client_and_not_the_node() {
+    let upstream = Upstream::echo().await;
+    let gateway = Gateway::with(json!({"upstream": {"read_timeout": "1s"}})).await;
+    gateway.serve("/*", &[upstream.address]).await;
+    gateway.get("/probe").await.expect(200);
+    let client = h2c::connect(gateway.h2c).await;
+    let stalled = (0..20).map(|_| {
+        let client = client.clone();
+        async move {
+            let request = http::Request::post("http://a/x").header("content-length", "1000").body(()).unwrap();
+            let (response, mut stream) = client.ready().await.unwrap().send_request(request, false).unwrap();
+            stream.send_data("half".into(), false).unwrap();
+            h2c::read(response).await.status
+        }
+    });
+    assert_eq!(in_time("all end", join_all(stalled)).await, [408; 20]);
+    let mut client = Client::connect(gateway.http).await;
+    client.send(b"POST /x HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\nhalf").await.unwrap();
+    assert_eq!(client.response_to("POST").await.unwrap().status, 408);
+    for _ in 0..5 {
+        gateway.get("/probe").await.expect(200);
+    }
+    assert_eq!(gateway.metric("gateway_upstream_failures_total", "").await, 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -247,5 +247,16 @@ pub(super) fn error(refusal: Refusal) -> Box<Error> {
     Error::explain(ErrorType::HTTPStatus(refusal.status), refusal.text.trim_end())
 }
 
+/// As [`error`], for what the client has done.
+pub(super) fn of_client(refusal: Refusal) -> Box<Error> {
+    from_client(error(refusal))
+}
+
+/// Marks an error as the client's, so that no node is blamed and none is tried again.
+pub(super) fn from_client(mut error: Box<Error>) -> Box<Error> {
+    error.esource = ErrorSource::Downstream;
+    error
+}
+
 /// A body as the SDK wants it.
 pub(super) type Body = Option<Bytes>;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use pingora::{Error, ErrorSource, ErrorType};
+use pingora::{Error, ErrorType};
 use pingora_proxy::Session;
 
 use super::Proxy;
@@ -44,10 +44,10 @@ impl Proxy {
     fn filter_request_body(&self, ctx: &mut Context, body: &mut Body, end: bool) -> pingora::Result<()> {
         ctx.body_seen += body.as_ref().map_or(0, |chunk| chunk.len() as u64);
         if ctx.body_limit > 0 && ctx.body_seen > ctx.body_limit {
-            return Err(refused(answer::BODY_TOO_LARGE));
+            return Err(answer::of_client(answer::BODY_TOO_LARGE));
         }
         if self.options.min_body_rate > 0 && self.is_too_slow(ctx) {
-            return Err(refused(answer::BODY_TOO_SLOW));
+            return Err(answer::of_client(answer::BODY_TOO_SLOW));
         }
         let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return Ok(()) };
         if !route.pipeline.sees_request_body() {
@@ -59,9 +59,9 @@ impl Proxy {
             BodyRefused::Response(response) => {
                 let status = response.status.as_u16();
                 ctx.plugin_answer = Some(response);
-                from_client(Error::explain(ErrorType::HTTPStatus(status), "a plugin refused the request body"))
+                answer::from_client(Error::explain(ErrorType::HTTPStatus(status), "a plugin refused the request body"))
             }
-            BodyRefused::TooLarge => refused(answer::BODY_TOO_LARGE),
+            BodyRefused::TooLarge => answer::of_client(answer::BODY_TOO_LARGE),
             BodyRefused::Panicked(panic) => self.panicked(&panic),
         })
     }
@@ -101,14 +101,4 @@ impl Proxy {
             BodyRefused::Response(_) => answer::error(answer::INTERNAL),
         })
     }
-}
-
-fn refused(refusal: answer::Refusal) -> Box<Error> {
-    from_client(answer::error(refusal))
-}
-
-/// Marks an error as the client's, so that no node is blamed and none is tried again.
-fn from_client(mut error: Box<Error>) -> Box<Error> {
-    error.esource = ErrorSource::Downstream;
-    error
 }

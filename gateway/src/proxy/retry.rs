@@ -7,7 +7,7 @@ use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::{Context, Kind};
-use super::{Proxy, final_response, is_repeatable};
+use super::{Proxy, answer, final_response, is_repeatable};
 use crate::upstream::{Outcome, RetryOn, Upstream};
 
 impl Proxy {
@@ -33,6 +33,11 @@ impl Proxy {
         reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("node {peer}"));
+        // While the client owes a part of its request the node has nothing to answer. A stream of
+        // messages may be silent, and is answered before it ends.
+        if is_read_timeout(&error) && ctx.kind == Kind::Http && !session.as_downstream_mut().is_body_done() {
+            error = answer::of_client(answer::BODY_TOO_SLOW);
+        }
         let again = match error.esource() {
             ErrorSource::Upstream => self.node_failed(session, ctx, &error, reused),
             _ => {
@@ -143,6 +148,13 @@ pub(super) fn is_timeout(error: &Error) -> bool {
             .root_cause()
             .downcast_ref::<std::io::Error>()
             .is_some_and(|cause| cause.kind() == std::io::ErrorKind::TimedOut)
+}
+
+/// Whether the node said nothing for too long.
+fn is_read_timeout(error: &Error) -> bool {
+    matches!(error.esource(), ErrorSource::Upstream)
+        && !matches!(error.etype(), ErrorType::WriteTimedout)
+        && is_timeout(error)
 }
 
 /// Whether the protocol itself says that the node did not act on the request: RFC 9113 section 8.7.
