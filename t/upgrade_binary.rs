@@ -6,6 +6,7 @@ use std::process::Output;
 use serde_json::{Value, json};
 
 use crate::support::gateway::node;
+use crate::support::tls::TlsGateway;
 use crate::support::{Etcd, Gateway, Request, Upstream, eventually};
 
 fn text(output: &Output) -> String {
@@ -46,6 +47,20 @@ async fn the_new_process_has_all_ports_and_the_embedded_store() {
     assert_eq!(gateway.process().ended().await.code(), Some(0), "the old one ends by itself");
     ends_alone(&gateway, successor).await;
     gateway.get("/before/a").await.expect(200);
+}
+
+#[tokio::test]
+async fn tls_ports_are_taken_over_too() {
+    let gateway = TlsGateway::start(&["a.example"]).await;
+    let upstream = Upstream::saying("x").await;
+    gateway.serve("/*", &[upstream.address]).await;
+    let client = gateway.client("a.example");
+    assert_eq!(client.get("/one").await.unwrap().status, 200);
+    let successor = upgraded(&gateway).await;
+    ends_alone(&gateway, successor).await;
+    assert_eq!(client.get("/two").await.unwrap().status, 200);
+    let http2 = client.alpn(&["h2"]).get("/three").await.unwrap();
+    assert_eq!((http2.status, http2.protocol.as_str()), (200, "h2"));
 }
 
 #[tokio::test]
