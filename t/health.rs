@@ -199,7 +199,7 @@ async fn a_grpc_check_asks_the_standard_health_service() {
     assert_eq!(reason(&gateway).await, "grpc status NOT_FOUND");
 }
 
-fn passive(rules: Value) -> Value {
+fn passive(rules: &Value) -> Value {
     json!({"health": {"passive": rules}})
 }
 
@@ -210,7 +210,7 @@ async fn ejected(gateway: &Gateway, cause: &str) -> f64 {
 #[tokio::test]
 async fn a_node_that_answers_500_is_left_out_longer_each_time_and_comes_back_when_well() {
     let (sick, well) = (Sick::start().await, Sick::start().await);
-    let rules = passive(json!({"consecutive_errors": 3, "eject_time": "300ms"}));
+    let rules = passive(&json!({"consecutive_errors": 3, "eject_time": "300ms"}));
     let (_etcd, gateway) = serving(rules, &[sick.address(), well.address()]).await;
     sick.others.store(500, Ordering::SeqCst);
     eventually("it is left out", || async {
@@ -252,7 +252,7 @@ async fn no_more_nodes_are_left_out_than_may_be() {
         nodes.push(node);
     }
     let addresses: Vec<SocketAddr> = nodes.iter().map(Sick::address).collect();
-    let rules = passive(json!({"consecutive_errors": 2, "eject_time": "10s", "max_ejected": 0.5}));
+    let rules = passive(&json!({"consecutive_errors": 2, "eject_time": "10s", "max_ejected": 0.5}));
     let (_etcd, gateway) = serving(rules, &addresses).await;
     for _ in 0..60 {
         gateway.get("/s/x").await.expect(500);
@@ -271,7 +271,7 @@ async fn a_slow_node_is_left_out() {
     })
     .await;
     let (first, second) = (Upstream::saying("quick").await, Upstream::saying("quick").await);
-    let rules = passive(json!({"latency_factor": 3, "min_requests": 5, "window": "1m", "eject_time": "1m"}));
+    let rules = passive(&json!({"latency_factor": 3, "min_requests": 5, "window": "1m", "eject_time": "1m"}));
     let (_etcd, gateway) = serving(rules, &[first.address, slow.address, second.address]).await;
     eventually("it is left out", || async {
         gateway.get("/s/x").await.expect(200);

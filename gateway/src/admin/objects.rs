@@ -33,8 +33,11 @@ pub(super) struct Kind {
     /// Whether its secrets are encrypted in the store.
     is_sealed: bool,
     /// What is shown beside the object, and where.
-    derived: Option<(&'static str, fn(&Value) -> Value)>,
+    derived: Option<Derived>,
 }
+
+/// A field that is made of the object when it is shown.
+type Derived = (&'static str, fn(&Value) -> Value);
 
 /// The kinds there are.
 pub(super) static KINDS: [Kind; 3] = [

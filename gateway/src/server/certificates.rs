@@ -40,7 +40,7 @@ async fn watch(parts: Arc<Parts>) {
     loop {
         let looked = tokio::task::spawn_blocking({
             let parts = Arc::clone(&parts);
-            move || look(&parts, asked, warned)
+            move || look(&parts, asked, &warned)
         });
         warned = looked.await.unwrap_or_else(|e| {
             log::error!("tls: the certificates could not be looked after: {e}");
@@ -56,7 +56,7 @@ fn entries(parts: &Parts) -> Vec<Arc<Entry>> {
 }
 
 /// Looks once; `asked` when a person wants it. Blocks for the files.
-fn look(parts: &Parts, asked: bool, warned: Warned) -> Warned {
+fn look(parts: &Parts, asked: bool, warned: &Warned) -> Warned {
     parts.certificates.reload(asked);
     let entries = entries(parts);
     for entry in &entries {
@@ -64,7 +64,7 @@ fn look(parts: &Parts, asked: bool, warned: Warned) -> Warned {
             log::error!("tls: {}: {e}; it stays as it is", entry.id);
         }
     }
-    warn(&entries, &warned, SystemTime::now())
+    warn(&entries, warned, SystemTime::now())
 }
 
 /// Tells the log of each certificate whose end came nearer than it was told before.
