@@ -19,7 +19,7 @@ use crate::support::{Client, Gateway, Request, Upstream, eventually, free_addres
 /// How long a node is gone.
 const OUTAGE: Duration = Duration::from_millis(1500);
 
-/// Half of the requests need a second try, which is more than the default allows.
+/// Half of the requests need a second try, which is more than the default share allows.
 fn many_retries() -> serde_json::Value {
     json!({"upstream": {"retry_budget": 1.0}})
 }
