@@ -63,8 +63,10 @@ async fn a_round_trip_over_etcd_and_a_file_is_equal_and_is_served() {
         let out = copied(&from, &to, &[]);
         assert_eq!(digest(&out), digest(&first), "{from} {to}");
     }
-    let on_etcd = Gateway::on(&etcd).await;
-    let on_copy = Gateway::with(json!({"store": {"embedded": {"path": back}}})).await;
+    // Secrets are copied as they are, encrypted: their key goes along by hand.
+    let key = json!({"key_file": gateway.dir().join("data/secrets.key")});
+    let on_etcd = Gateway::on_with(&etcd, json!({"secrets": key})).await;
+    let on_copy = Gateway::with(json!({"store": {"embedded": {"path": back}}, "secrets": key})).await;
     for gateway in [&on_etcd, &on_copy] {
         assert_eq!(lists(gateway).await, before);
         assert_eq!(gateway.get("/r149/x").await.expect(200).text(), "served");

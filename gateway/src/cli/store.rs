@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::say;
+use crate::resource::key::SECRETS_KEY;
 use content::Content;
 use copy::{Copied, Mode};
 use place::Place;
@@ -86,6 +87,10 @@ fn report(source: &Content, copied: &Copied, dry_run: bool) -> anyhow::Result<()
     if dry_run {
         say(&format!("would be a copy of {count} keys, sha256 {digest}; nothing was written"))
     } else {
-        say(&format!("verified: {count} keys, sha256 {digest}"))
+        say(&format!("verified: {count} keys, sha256 {digest}"))?;
+        if source.entries.contains_key(SECRETS_KEY) {
+            say("secrets are copied encrypted: the gateway on the copy needs the same secrets.key")?;
+        }
+        Ok(())
     }
 }
