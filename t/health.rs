@@ -41,6 +41,11 @@ async fn comes_up(gateway: &Gateway, node: SocketAddr) {
     eventually(&format!("{node} is up"), || async { is_up(gateway, node).await }).await;
 }
 
+/// Waits for a text in the log, which is written beside what it tells of.
+async fn says(gateway: &Gateway, text: &str) {
+    eventually(&format!("the log says {text:?}"), || async { gateway.output().contains(text) }).await;
+}
+
 /// What the status says of a node that requests do not go to.
 async fn out(gateway: &Gateway, node: SocketAddr) -> Option<Value> {
     let status = gateway.get_admin("/admin/v2/status").await.expect(200).json();
@@ -96,7 +101,7 @@ async fn an_http_check_takes_out_a_node_that_takes_connections_but_is_not_well()
     goes_down(&gateway, sick.address()).await;
     let out = out(&gateway, sick.address()).await.unwrap();
     assert_eq!(out["unhealthy"]["reason"], "status 500", "{out}");
-    assert!(gateway.output().contains("is unhealthy, 2 http probes failed: status 500"), "{}", gateway.output());
+    says(&gateway, "is unhealthy, 2 http probes failed: status 500").await;
     let before = sick.upstream.seen().iter().filter(|seen| seen.target == "/s/x").count();
     for _ in 0..10 {
         gateway.get("/s/x").await.expect(200);
@@ -219,7 +224,7 @@ async fn a_node_that_answers_500_is_left_out_longer_each_time_and_comes_back_whe
     })
     .await;
     assert!(!is_up(&gateway, sick.address()).await && is_up(&gateway, well.address()).await);
-    assert!(gateway.output().contains("3 errors in a row, the last: status 500"), "{}", gateway.output());
+    says(&gateway, "3 errors in a row, the last: status 500").await;
     // It takes connections all the while; only requests that go well take it back.
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert!(ejected(&gateway, "errors").await > 0.5);
