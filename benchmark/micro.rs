@@ -134,13 +134,14 @@ fn nodes(c: &mut Criterion) {
         idle: second,
         h2_max_streams: 100,
         h2_ping_interval: second,
+        ..PeerOptions::default()
     };
     let build = |count: u16, balancing: Balancing| {
         let nodes = (1..=count)
             .map(|port| {
                 let address = SocketAddr::from(([127, 0, 0, 1], port));
                 let label = address.to_string().into();
-                Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, &options) }
+                Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, None, &options) }
             })
             .collect();
         let options = UpstreamOptions { balancing, ..UpstreamOptions::default() };
@@ -179,6 +180,7 @@ fn one_change(c: &mut Criterion) {
     let options = CompileOptions {
         checker: Arc::new(Checker::new(registry, RULES, Vec::new(), Vec::new())),
         services: ServiceDefaults::default(),
+        names: Arc::default(),
         metrics: Metrics::new(200),
         env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
     };

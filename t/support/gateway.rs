@@ -431,6 +431,15 @@ pub async fn put_route(etcd: &Etcd, route: &Value) {
     etcd.put(&key, &route).await;
 }
 
+/// Writes a service into etcd, with these nodes and a route to it.
+pub async fn put_service(etcd: &Etcd, prefix: &str, service: &str, settings: &Value, nodes: &[SocketAddr]) {
+    etcd.put(&format!("gw/services/{service}"), settings).await;
+    for node in nodes {
+        put_node(etcd, service, *node).await;
+    }
+    put_route(etcd, &route(prefix, service, json!({}))).await;
+}
+
 /// Writes a node into etcd as the old gateway did.
 pub async fn put_node(etcd: &Etcd, service: &str, address: SocketAddr) {
     etcd.put(&node_key(service, address), &node(service, address, 1)).await;

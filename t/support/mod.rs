@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 pub mod certificates;
+pub mod dns;
 pub mod etcd;
 pub mod frames;
 pub mod gateway;
@@ -16,6 +17,7 @@ pub mod h2c;
 pub mod http1;
 pub mod load;
 pub mod nginx;
+pub mod pki;
 pub mod process;
 pub mod python;
 pub mod tcp_proxy;

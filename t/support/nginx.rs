@@ -1,6 +1,7 @@
 //! An upstream in a process of its own, which can be killed as real ones are.
 
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 
 use tempfile::TempDir;
@@ -18,15 +19,22 @@ pub struct Nginx {
 
 impl Nginx {
     pub async fn start() -> Self {
+        Self::serving(|address, _| format!("server {{ listen {address}; location / {{ return 200 {address}; }} }}"))
+            .await
+    }
+
+    /// One with what the function makes of its address and its folder within `http {}`.
+    pub async fn serving(content: impl FnOnce(SocketAddr, &Path) -> String) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let address = free_address();
         let at = dir.path().display();
+        let content = content(address, dir.path());
         let config = format!(
             "daemon off; master_process off; pid {at}/pid; error_log {at}/error.log;
              events {{ worker_connections 1024; }}
              http {{ access_log off; keepalive_requests 1000000;
                client_body_temp_path {at}; proxy_temp_path {at}; fastcgi_temp_path {at}; uwsgi_temp_path {at}; scgi_temp_path {at};
-               server {{ listen {address}; location / {{ return 200 {address}; }} }} }}"
+               {content} }}"
         );
         std::fs::write(dir.path().join("nginx.conf"), config).unwrap();
         let process = spawn(&dir);

@@ -31,7 +31,9 @@ pub use secrets::SecretsConfig;
 pub use server::{ShutdownConfig, UpgradeConfig};
 pub use store::{EmbeddedConfig, EtcdConfig, EtcdTlsConfig, SnapshotConfig, StoreConfig, StoreKind};
 pub use tls::{ClientAuthConfig, TlsCertificateConfig, TlsConfig, TlsVersion};
-pub use upstream::{ActiveCheckConfig, CheckKind, HealthcheckConfig, HealthyConfig, UnhealthyConfig, UpstreamConfig};
+pub use upstream::{
+    ActiveCheckConfig, CheckKind, HealthcheckConfig, HealthyConfig, ResolverConfig, UnhealthyConfig, UpstreamConfig,
+};
 pub use validate::is_data_prefix;
 
 /// The whole file.

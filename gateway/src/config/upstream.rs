@@ -1,5 +1,6 @@
 //! Towards upstream nodes: timeouts, retries, connections, health checks.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use ipnet::IpNet;
@@ -47,6 +48,36 @@ pub struct UpstreamConfig {
     pub h2_ping_interval: Duration,
     /// Address ranges no node may have. The gateway's own admin and status addresses never may.
     pub deny: Vec<IpNet>,
+    /// How host names of nodes are resolved.
+    pub resolver: ResolverConfig,
+}
+
+/// How host names of nodes are resolved, in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ResolverConfig {
+    /// Name servers; those of /etc/resolv.conf, with its search list, when empty.
+    pub servers: Vec<SocketAddr>,
+    /// An answer is used for at least this long, whatever its TTL.
+    #[serde(with = "humantime_serde")]
+    pub min_ttl: Duration,
+    /// And at most this long.
+    #[serde(with = "humantime_serde")]
+    pub max_ttl: Duration,
+    /// How long a name server may take to answer.
+    #[serde(with = "humantime_serde")]
+    pub timeout: Duration,
+}
+
+impl Default for ResolverConfig {
+    fn default() -> Self {
+        Self {
+            servers: Vec::new(),
+            min_ttl: Duration::from_secs(1),
+            max_ttl: Duration::from_secs(300),
+            timeout: Duration::from_secs(2),
+        }
+    }
 }
 
 impl Default for UpstreamConfig {
@@ -69,6 +100,7 @@ impl Default for UpstreamConfig {
                 "169.254.0.0/16".parse().expect("a valid network"),
                 "fe80::/10".parse().expect("a valid network"),
             ],
+            resolver: ResolverConfig::default(),
         }
     }
 }

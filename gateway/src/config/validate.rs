@@ -119,6 +119,16 @@ fn limits(config: &Config) -> Result<(), Problem> {
             return Err(problem(field, "must be greater than 0, such as 10s"));
         }
     }
+    let resolver = &config.upstream.resolver;
+    if resolver.min_ttl.is_zero() || resolver.timeout.is_zero() || resolver.max_ttl < resolver.min_ttl {
+        return Err(problem(
+            "upstream.resolver",
+            "min_ttl and timeout must be greater than 0, and max_ttl at least min_ttl",
+        ));
+    }
+    if let Some(bad) = resolver.servers.iter().find(|server| server.port() == 0) {
+        return Err(problem("upstream.resolver.servers", format!("{bad} must have a port, such as 10.0.0.2:53")));
+    }
     if client.max_header_size.0 < 1024 || client.max_header_size.0 > 1 << 20 {
         return Err(problem(
             "client.max_header_size",

@@ -29,6 +29,10 @@ impl Control {
         if self.wants_publish() && now >= self.next_publish {
             self.publish(now);
         }
+        if self.stale && self.worker.is_idle() && self.published == Published::Table {
+            self.stale = false;
+            self.worker.start(Job::Refresh { revision: self.handed_revision });
+        }
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {

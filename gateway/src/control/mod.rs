@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::stream::{self, BoxStream, StreamExt as _};
+use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
@@ -54,6 +55,8 @@ pub struct ControlOptions {
     pub store_wait: Duration,
     /// Where the copy on disk is kept, if it is.
     pub snapshot_dir: Option<PathBuf>,
+    /// Notified when what the store names has changed, though the store has not.
+    pub stale: Arc<Notify>,
 }
 
 /// Keeps what is live equal to what the store declares.
@@ -79,6 +82,8 @@ pub struct Control {
     lapses: Lapses,
     /// An empty store was confirmed; the next publish need not ask.
     believe: bool,
+    /// What the store names has changed; to be refreshed.
+    stale: bool,
 }
 
 /// What the publisher has.
@@ -123,6 +128,7 @@ impl Control {
             saver: Saver::new(disk, status.clone()),
             hold: None,
             believe: false,
+            stale: false,
         };
         (control, status)
     }
@@ -175,6 +181,7 @@ impl Control {
                         items = self.watch_after(REWATCH);
                     }
                 },
+                () = self.options.stale.notified() => self.stale = true,
                 () = at(wake) => {}
             }
         }

@@ -13,6 +13,8 @@ pub(super) enum Job {
     Replace { last_good: Vec<Change>, revision: u64, entries: Vec<Change> },
     /// What changed.
     Apply { revision: u64, changes: Vec<Change> },
+    /// What the store names, as it is now.
+    Refresh { revision: u64 },
 }
 
 /// How it went.
@@ -75,7 +77,7 @@ impl Worker {
 fn perform(publisher: &mut dyn Publish, job: Job) -> Done {
     let started = Instant::now();
     let revision = match &job {
-        Job::Replace { revision, .. } | Job::Apply { revision, .. } => *revision,
+        Job::Replace { revision, .. } | Job::Apply { revision, .. } | Job::Refresh { revision } => *revision,
     };
     // After a panic the publisher is only used for a `replace`, which starts from nothing.
     let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -87,6 +89,7 @@ fn perform(publisher: &mut dyn Publish, job: Job) -> Done {
                 publisher.replace(revision, entries);
             }
             Job::Apply { revision, changes } => publisher.apply(revision, changes),
+            Job::Refresh { .. } => publisher.refresh(),
         }
         publisher.last_good()
     }))

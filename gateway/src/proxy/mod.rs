@@ -21,6 +21,7 @@ use crate::request::path::PathRules;
 use crate::snapshot::Handle;
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
 use crate::tls::Files;
+use crate::upstream::is_untrusted;
 
 mod admit;
 mod answer;
@@ -162,6 +163,10 @@ impl ProxyHttp for Proxy {
         digest: Option<&Digest>,
         ctx: &mut Context,
     ) -> pingora::Result<()> {
+        if digest.is_some_and(is_untrusted) {
+            let reason = "the certificate is not for the node's address";
+            return Err(Error::explain(ErrorType::InvalidCert, reason).into_up());
+        }
         ctx.limit_connection(digest);
         Ok(())
     }

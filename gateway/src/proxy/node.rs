@@ -1,5 +1,6 @@
 //! Which node is tried, and how it is reached.
 
+use std::net::SocketAddr;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -11,7 +12,7 @@ use ws_cloud_plugin_sdk::RequestCtx;
 use super::context::{Attempt, Context, Kind};
 use super::{Proxy, answer, hash_key, head};
 use crate::pipeline::BodyBuffers;
-use crate::upstream::{Balancing, Choice, InFlight, Node, Ticket, Wish};
+use crate::upstream::{Balancing, Choice, InFlight, Node, Ticket, Wish, announce, isolate};
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
@@ -47,7 +48,7 @@ impl Proxy {
         // A WebSocket's connection has a gate that serves one upgrade; and one that is made because a
         // kept one was closed must be new. A group key of its own keeps both apart from the pool.
         if ctx.kind == Kind::WebSocket || ctx.fresh {
-            peer.group_key |= self.own_keys.fetch_add(1, Ordering::Relaxed) << 8;
+            isolate(&mut peer, self.own_keys.fetch_add(1, Ordering::Relaxed));
             peer.options.idle_timeout = Some(Duration::from_millis(1));
         }
         let timeouts = route.timeouts;
@@ -63,6 +64,11 @@ impl Proxy {
             peer.options.write_timeout = Some(send);
         }
         ctx.limit_peer(&mut peer);
+        if let Some(version) = upstream.options.proxy_protocol
+            && let Some(client) = client(ctx)
+        {
+            announce(&mut peer, version, client, session.server_addr().and_then(|address| address.as_inet()).copied());
+        }
         Ok(peer)
     }
 
@@ -111,4 +117,13 @@ fn at_limit(ctx: &mut Context) -> Box<Error> {
     }
     ctx.plugin_answer = Some(answer::at_limit());
     answer::error(answer::AT_LIMIT)
+}
+
+/// The client as nodes are told of it. Behind a trusted proxy its port is not known.
+fn client(ctx: &Context) -> Option<SocketAddr> {
+    let peer = ctx.connection.as_ref()?.peer;
+    match ctx.client_ip {
+        Some(ip) if ip != peer.ip().to_canonical() => Some(SocketAddr::new(ip, 0)),
+        _ => Some(peer),
+    }
 }

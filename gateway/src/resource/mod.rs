@@ -18,7 +18,7 @@ pub use certificate::{
     BrokenHosts, Certificate, ClientAuth, Pair, Summary, alt_names, chain_summary, client_cas, fingerprint,
     host_patterns, name_text,
 };
-pub use node::{Node, NodeOverlay, NodeState};
+pub use node::{Node, NodeAddress, NodeOverlay, NodeState};
 pub use plugin::GlobalPlugin;
 pub use route::{Place, Predicate, PredicateTest, Protocol, Route};
 pub use service::{

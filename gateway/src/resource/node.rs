@@ -1,10 +1,12 @@
 //! A node of a service, written by the service itself or by an operator; and what an operator says
 //! of a node without touching the node's own key, which belongs to the service's lease.
 
+use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::service::is_host_name;
 use super::{Invalid, from_json, lenient};
 
 /// Largest weight. The first gateway's panel offers 1 to 100.
@@ -16,11 +18,34 @@ pub struct Node {
     /// The service it belongs to.
     pub service_name: String,
     /// Where it listens.
-    pub upstream: SocketAddr,
-    /// Its share of the requests; 0 = none.
+    pub upstream: NodeAddress,
+    /// Its share of the requests; 0 = none. Each address of a host name has the whole of it.
     pub weight: u32,
     /// Whether it is on: `status` is 1, or absent.
     pub enabled: bool,
+}
+
+/// Where a node listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NodeAddress {
+    /// At an address.
+    Ip(SocketAddr),
+    /// At all addresses of a host name.
+    Name {
+        /// The name, in lower case. With a dot at its end it is complete, whatever the search list.
+        host: String,
+        /// The port.
+        port: u16,
+    },
+}
+
+impl fmt::Display for NodeAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ip(address) => address.fmt(f),
+            Self::Name { host, port } => write!(f, "{host}:{port}"),
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -64,17 +89,26 @@ impl Node {
     }
 }
 
-fn address(text: &str) -> Result<SocketAddr, Invalid> {
-    let address: SocketAddr = text.trim().parse().map_err(|_| {
-        Invalid::at(
-            "upstream",
-            format!("\"{text}\" is no address; expected ip:port, such as 10.0.0.5:8080 or [fd00::5]:8080"),
-        )
-    })?;
-    if address.port() == 0 || address.ip().is_unspecified() {
-        return Err(Invalid::at("upstream", format!("\"{text}\" is no address one can connect to")));
+fn address(text: &str) -> Result<NodeAddress, Invalid> {
+    let unusable = || Invalid::at("upstream", format!("\"{text}\" is no address one can connect to"));
+    if let Ok(address) = text.trim().parse::<SocketAddr>() {
+        let usable = address.port() != 0 && !address.ip().to_canonical().is_unspecified();
+        return usable.then_some(NodeAddress::Ip(address)).ok_or_else(unusable);
     }
-    Ok(address)
+    let name = text.trim().rsplit_once(':').and_then(|(host, port)| {
+        let port: u16 = port.parse().ok()?;
+        is_host_name(host.strip_suffix('.').unwrap_or(host)).then(|| (host.to_ascii_lowercase(), port))
+    });
+    match name {
+        Some((_, 0)) => Err(unusable()),
+        Some((host, port)) => Ok(NodeAddress::Name { host, port }),
+        None => Err(Invalid::at(
+            "upstream",
+            format!(
+                "\"{text}\" is no address; expected ip:port or host:port, such as 10.0.0.5:8080, [fd00::5]:8080 or api.internal:8080"
+            ),
+        )),
+    }
 }
 
 fn weight(weight: Option<f64>) -> Result<u32, Invalid> {
@@ -144,11 +178,24 @@ mod tests {
             node,
             Node {
                 service_name: "demo1".into(),
-                upstream: "127.0.0.1:1024".parse().unwrap(),
+                upstream: NodeAddress::Ip("127.0.0.1:1024".parse().unwrap()),
                 weight: 1,
                 enabled: true
             }
         );
+    }
+
+    #[test]
+    fn a_node_may_be_at_a_host_name() {
+        let upstream = |text: &str| {
+            let json = serde_json::json!({"service_name": "a", "upstream": text}).to_string();
+            Node::parse(json.as_bytes()).unwrap().upstream
+        };
+        for (text, host) in
+            [("orders:80", "orders"), (" API.Internal:80 ", "api.internal"), ("a_b.svc.local.:80", "a_b.svc.local.")]
+        {
+            assert_eq!(upstream(text), NodeAddress::Name { host: host.into(), port: 80 });
+        }
     }
 
     #[test]
@@ -162,6 +209,14 @@ mod tests {
             (r#"{"service_name":"a","upstream":"nowhere"}"#, "upstream"),
             (r#"{"service_name":"a","upstream":"127.0.0.1:0"}"#, "upstream"),
             (r#"{"service_name":"a","upstream":"0.0.0.0:80"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"[::ffff:0.0.0.0]:80"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"api.internal"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"api.internal:0"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"api.internal:99999"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"api..internal:80"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"http://api.internal:80"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"10.0.0.300:80"}"#, "upstream"),
+            (r#"{"service_name":"a","upstream":"127.1:80"}"#, "upstream"),
             (r#"{"service_name":"","upstream":"127.0.0.1:1"}"#, "service_name"),
             (r#"{"service_name":"a/b","upstream":"127.0.0.1:1"}"#, "service_name"),
             (r#"{"service_name":"a","upstream":"127.0.0.1:1","weight":-1}"#, "weight"),

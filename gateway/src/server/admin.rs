@@ -167,6 +167,7 @@ fn report(parts: &Parts) -> Value {
         "nodes_out": health::nodes_out(&snapshot),
         "certificates": certificates::report(parts),
         "rejected": &*snapshot.rejected,
+        "warnings": &*snapshot.warnings,
     })
 }
 

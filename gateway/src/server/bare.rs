@@ -37,6 +37,7 @@ pub fn compiler(
     env: impl Fn(&'static str) -> Env + Send + Sync + 'static,
 ) -> anyhow::Result<Compiler> {
     let options = CompileOptions {
+        names: Arc::default(),
         checker: Arc::new(checker(config, factories)?),
         services: options::services(config),
         metrics: Metrics::new(config.status.max_labels),

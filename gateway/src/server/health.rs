@@ -1,6 +1,7 @@
 //! Starts the health checks, and tells metrics and status what they and requests have shown.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::{Duration, SystemTime};
@@ -11,12 +12,12 @@ use tokio::runtime::Runtime;
 
 use super::Parts;
 use crate::control::{LapsedNode, ProbeNodes};
-use crate::resource::Node;
+use crate::resource::{Node, NodeAddress};
 use crate::snapshot::{Handle, Snapshot};
 use crate::telemetry::{HealthFigures, Metrics, NodeFigures};
 use crate::upstream::ejection::Cause;
 use crate::upstream::health::{Check, Checker, Prober};
-use crate::upstream::{NodeState, Upstream};
+use crate::upstream::{Names, NodeState, Upstream};
 
 /// Probes at the same time where the configuration file has no health check.
 const DEFAULT_PROBES: usize = 10;
@@ -42,7 +43,7 @@ pub(super) fn start(parts: &Parts, prober: Arc<Prober>, runtime: &Runtime) {
 }
 
 /// How control learns whether nodes whose leases ended together still answer.
-pub(super) fn probe_lapsed(handle: Arc<Handle>, prober: Arc<Prober>) -> ProbeNodes {
+pub(super) fn probe_lapsed(handle: Arc<Handle>, names: Arc<Names>, prober: Arc<Prober>) -> ProbeNodes {
     Arc::new(move |nodes| {
         let (snapshot, prober) = (handle.load_full(), Arc::clone(&prober));
         let upstreams: HashMap<&str, &Arc<Upstream>> =
@@ -51,35 +52,51 @@ pub(super) fn probe_lapsed(handle: Arc<Handle>, prober: Arc<Prober>) -> ProbeNod
             .into_iter()
             .map(|node| {
                 let upstream = upstreams.get(node.service.as_str()).map(|upstream| Arc::clone(upstream));
-                still_answers(node, upstream, Arc::clone(&prober))
+                still_answers(node, upstream, Arc::clone(&names), Arc::clone(&prober))
             })
             .collect();
         Box::pin(futures::stream::iter(probes).buffered(PROBES_OF_LAPSED).collect())
     })
 }
 
-/// Asks by the service's check, or else whether a connection is taken. One of two tries is enough.
-async fn still_answers(node: LapsedNode, upstream: Option<Arc<Upstream>>, prober: Arc<Prober>) -> bool {
+/// Asks by the service's check, or else whether a connection is taken. One of two tries is enough,
+/// and of a host name one address.
+async fn still_answers(
+    node: LapsedNode,
+    upstream: Option<Arc<Upstream>>,
+    names: Arc<Names>,
+    prober: Arc<Prober>,
+) -> bool {
     let Ok(declared) = Node::parse(&node.value) else { return false };
-    let known = upstream.and_then(|upstream| {
-        let index = upstream.position(declared.upstream)?;
-        Some((upstream, index))
-    });
+    let addresses = match &declared.upstream {
+        NodeAddress::Ip(address) => vec![*address],
+        // Not all that a name server says may be connected to; the upstream has what may.
+        NodeAddress::Name { host, port } => {
+            let found = names.find(host).addresses;
+            let found = found.iter().map(|ip| SocketAddr::new(*ip, *port));
+            found.filter(|at| upstream.as_ref().is_some_and(|up| up.position(*at).is_some())).collect()
+        }
+    };
     for pause in [Duration::ZERO, Duration::from_millis(500)] {
         tokio::time::sleep(pause).await;
-        let answer = match &known {
-            Some((upstream, index)) => {
-                let check = upstream.options.check.clone().unwrap_or_default();
-                prober.probe(&upstream.nodes()[*index], &check).await
+        for address in &addresses {
+            match probe(*address, upstream.as_ref(), &prober).await {
+                Ok(()) => return true,
+                Err(why) => log::debug!("service \"{}\": {address} has no lease: {why}", node.service),
             }
-            None => prober.connects(declared.upstream, Check::default().timeout).await,
-        };
-        match answer {
-            Ok(()) => return true,
-            Err(why) => log::debug!("service \"{}\": {} has no lease: {why}", node.service, declared.upstream),
         }
     }
     false
+}
+
+async fn probe(address: SocketAddr, upstream: Option<&Arc<Upstream>>, prober: &Prober) -> Result<(), Box<str>> {
+    match upstream.and_then(|upstream| Some((upstream, upstream.position(address)?))) {
+        Some((upstream, index)) => {
+            let check = upstream.options.check.clone().unwrap_or_default();
+            prober.probe(&upstream.nodes()[index], &check).await
+        }
+        None => prober.connects(address, Check::default().timeout).await,
+    }
 }
 
 fn show(parts: &Parts, metrics: &Metrics) {

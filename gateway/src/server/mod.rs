@@ -32,6 +32,7 @@ use crate::store::embedded::EmbeddedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
 use crate::tls;
 use crate::upstream::MAX_TRIES;
+use crate::upstream::{Names, resolve};
 use command::RuntimeDir;
 use listening::{Listening, WhenStopped};
 use shutdown::{Ending, Signals};
@@ -81,6 +82,9 @@ pub struct RunOptions {
     /// With demo upstreams and data.
     pub demo: bool,
 }
+
+/// How long a start waits for the host names of nodes.
+const NAMES_WAIT: Duration = Duration::from_secs(2);
 
 /// What the parts share.
 struct Parts {
@@ -158,9 +162,11 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     if run.demo {
         runtime.block_on(start_demo(&store, &config, ending.stopped.subscribe()))?;
     }
-    let (mut control, status) = control(&config, &checker, &handle, &metrics, &store, &runtime);
+    let names = Arc::new(Names::default());
+    runtime.spawn(resolve(Arc::clone(&names), options::resolver(&config)));
+    let (mut control, status) = control(&config, &checker, &handle, &metrics, &store, &names, &runtime);
     let prober = Arc::default();
-    control.probe_lapsed(health::probe_lapsed(Arc::clone(&handle), Arc::clone(&prober)));
+    control.probe_lapsed(health::probe_lapsed(Arc::clone(&handle), Arc::clone(&names), Arc::clone(&prober)));
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
@@ -207,6 +213,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     if run.predecessor.is_some() {
         await_something_to_serve(&parts)?;
     }
+    runtime.block_on(names.settled(NAMES_WAIT));
     let admin = runtime.block_on(async { admin::make(&parts) });
     let internal = runtime.block_on(async { admin::internal(&parts, admin.as_ref()) })?;
     health::start(&parts, prober, &runtime);
@@ -246,6 +253,7 @@ fn control(
     handle: &Arc<Handle>,
     metrics: &Arc<Metrics>,
     store: &SharedStore,
+    names: &Arc<Names>,
     runtime: &Runtime,
 ) -> (Control, Arc<ControlStatus>) {
     let environments = plugin_env::Environments {
@@ -259,6 +267,7 @@ fn control(
         CompileOptions {
             checker: Arc::clone(checker),
             services: options::services(config),
+            names: Arc::clone(names),
             metrics: Arc::clone(metrics),
             env: Box::new(move |plugin| environments.of(plugin)),
         },
@@ -270,6 +279,7 @@ fn control(
         expiry_window: config.store.expiry_window,
         store_wait: config.snapshot.store_wait,
         snapshot_dir: config.snapshot.enabled.then(|| config.snapshot.dir.clone()),
+        stale: names.changes(),
     };
     Control::new(Arc::clone(store), Box::new(compiler), options)
 }

@@ -23,7 +23,7 @@ use crate::snapshot::{CheckDefaults, Checker, ServiceDefaults};
 use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
 use crate::tls;
 use crate::upstream::health::{Check, GrpcProbe, HttpProbe, Probe};
-use crate::upstream::{PeerOptions, RetryPolicy, UpstreamOptions};
+use crate::upstream::{PeerOptions, ResolveOptions, RetryPolicy, UpstreamOptions};
 
 pub(super) fn error_log(config: &ErrorLogConfig) -> ErrorLogOptions {
     ErrorLogOptions {
@@ -92,6 +92,7 @@ pub(super) fn services(config: &Config) -> ServiceDefaults {
             idle: upstream.idle_timeout,
             h2_max_streams: upstream.h2_max_streams,
             h2_ping_interval: upstream.h2_ping_interval,
+            ..PeerOptions::default()
         },
         upstream: UpstreamOptions {
             max_tries: upstream.max_tries as usize,
@@ -106,6 +107,16 @@ pub(super) fn services(config: &Config) -> ServiceDefaults {
             ..UpstreamOptions::default()
         },
         check: check(config.healthcheck.as_ref()),
+    }
+}
+
+pub(super) fn resolver(config: &Config) -> ResolveOptions {
+    let resolver = &config.upstream.resolver;
+    ResolveOptions {
+        servers: resolver.servers.clone(),
+        min_ttl: resolver.min_ttl,
+        max_ttl: resolver.max_ttl,
+        timeout: resolver.timeout,
     }
 }
 

@@ -26,6 +26,15 @@ pub struct Rejected {
     pub serving: Serving,
 }
 
+/// What is live as the store has it, and still should be looked at.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Warning {
+    /// The service it is about.
+    pub service: String,
+    /// What it is.
+    pub reason: String,
+}
+
 /// What happens in place of a rejected object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -45,6 +54,9 @@ pub trait Publish: Send {
 
     /// Changes after what was published before. An object that did not change keeps its state.
     fn apply(&mut self, revision: u64, changes: Vec<Change>);
+
+    /// Nothing in the store has changed, but what it names has: the addresses of host names.
+    fn refresh(&mut self) {}
 
     /// The versions that are live though the store has a later, rejected one; control keeps them
     /// with its copy on disk.

@@ -10,15 +10,17 @@ use std::sync::{Arc, Weak};
 use bytes::Bytes;
 use ws_cloud_plugin_sdk::{Env, RouteInfo};
 
-use super::change::{Change, Publish, Rejected, Serving};
+use super::change::{Change, Publish, Rejected, Serving, Warning};
 use super::object::{Checker, ParsedPlugin, ParsedRoute};
-use super::services::{NodeIndex, ServiceDefaults, Upstreams};
+use super::services::{NodeIndex, Places, ServiceDefaults, Upstreams};
+use super::trust::ParsedService;
 use super::{CompiledRoute, Handle, RouteRetry, RouteState, ServiceIds, Slot, Snapshot};
 use crate::pipeline::{Instance, Pipeline};
-use crate::resource::{BrokenHosts, Invalid, Node, NodeOverlay, Protocol, Service, Timeouts, key};
+use crate::resource::{BrokenHosts, Invalid, Node, NodeOverlay, Protocol, Timeouts, key};
 use crate::router::{Entry, Pattern, Router};
 use crate::telemetry::Metrics;
 use crate::tls::{self, CertStore, Closed};
+use crate::upstream::Names;
 
 /// What the compiler needs beside the objects.
 pub struct CompileOptions {
@@ -26,6 +28,8 @@ pub struct CompileOptions {
     pub checker: Arc<Checker>,
     /// What applies to services that say nothing themselves.
     pub services: ServiceDefaults,
+    /// The host names of nodes.
+    pub names: Arc<Names>,
     /// Where routes get their counters.
     pub metrics: Arc<Metrics>,
     /// The environment of each plugin, by name, for when it goes live.
@@ -46,7 +50,7 @@ pub struct Compiler {
     handle: Arc<Handle>,
     routes: BTreeMap<String, Kept<ParsedRoute>>,
     nodes: BTreeMap<String, Kept<Node>>,
-    services: BTreeMap<String, Kept<Service>>,
+    services: BTreeMap<String, Kept<ParsedService>>,
     plugins: BTreeMap<String, Kept<ParsedPlugin>>,
     overlays: BTreeMap<String, Kept<NodeOverlay>>,
     certificates: BTreeMap<String, Kept<Arc<tls::Entry>>>,
@@ -61,6 +65,10 @@ pub struct Compiler {
     upstreams: Upstreams,
     restored: HashMap<String, Change>,
     rejected: BTreeMap<String, Rejected>,
+    /// By service.
+    warnings: BTreeMap<Arc<str>, Vec<String>>,
+    /// The host names among the nodes of each service that has some.
+    hosts: BTreeMap<Arc<str>, BTreeSet<String>>,
 }
 
 /// What a batch of changes makes necessary.
@@ -94,6 +102,8 @@ impl Compiler {
             slots: Vec::new(),
             restored: HashMap::new(),
             rejected: BTreeMap::new(),
+            warnings: BTreeMap::new(),
+            hosts: BTreeMap::new(),
         }
     }
 
@@ -113,7 +123,8 @@ impl Compiler {
             self.take_node(id, change, restored, dirty);
         } else if let Some(name) = full_key.strip_prefix(key::SERVICES) {
             dirty.services.insert(name.to_owned());
-            let broken = keep(&mut self.services, name, change, restored, |_, value| Service::parse(value));
+            let checker = Arc::clone(&self.options.checker);
+            let broken = keep(&mut self.services, name, change, restored, |_, value| checker.service(value));
             self.note(&full_key, broken, |c| last_good_or(&c.services, name, Serving::Unavailable));
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
             dirty.plugins = true;
@@ -201,6 +212,7 @@ impl Compiler {
         let snapshot = Arc::new(Snapshot {
             revision,
             rejected: self.rejected.values().cloned().collect(),
+            warnings: self.all_warnings().collect(),
             router,
             certificates: if dirty.certificates {
                 Arc::new(self.cert_store())
@@ -319,18 +331,54 @@ impl Compiler {
         self.slots.resize(self.ids.names.len(), Slot::Empty);
         let name = Arc::clone(&self.ids.names[id.0 as usize]);
         let declared = self.services.get(&*name);
+        let checker = Arc::clone(&self.options.checker);
+        let names = Arc::clone(&self.options.names);
+        let mut places = Places { checker: &checker, names: &names, used: BTreeSet::new(), warnings: Vec::new() };
         self.slots[id.0 as usize] = match declared {
             Some(Kept { good: None, .. }) => Slot::Broken,
             _ => {
-                let plain = Service::default();
+                let plain = ParsedService::default();
                 let service = declared.and_then(|kept| kept.good.as_ref()).map_or(&plain, |(_, _, s)| s);
                 let nodes = self.node_index.nodes(&name).filter_map(|id| {
                     let node = &self.nodes.get(id)?.good.as_ref()?.2;
                     Some((node, self.overlays.get(id).and_then(|kept| kept.good.as_ref()).map(|(_, _, o)| o)))
                 });
-                self.upstreams.build(&name, service, nodes).map_or(Slot::Empty, Slot::Ready)
+                places.warnings.clone_from(&service.warnings);
+                self.upstreams.build(&name, service, nodes, &mut places).map_or(Slot::Empty, Slot::Ready)
             }
         };
+        let Places { used, warnings, .. } = places;
+        self.use_hosts(&name, used);
+        self.warn(&name, warnings);
+    }
+
+    /// Keeps the account of host names, and lets those go that no service uses any more.
+    fn use_hosts(&mut self, service: &Arc<str>, used: BTreeSet<String>) {
+        let before = self.hosts.remove(service).unwrap_or_default();
+        let is_less = !before.is_subset(&used);
+        if !used.is_empty() {
+            self.hosts.insert(Arc::clone(service), used);
+        }
+        if is_less {
+            self.options.names.keep(&self.hosts.values().flatten().map(String::as_str).collect());
+        }
+    }
+
+    /// Keeps the warnings of a service, and tells the log of new ones.
+    fn warn(&mut self, service: &Arc<str>, warnings: Vec<String>) {
+        let known = self.warnings.remove(service).unwrap_or_default();
+        for warning in warnings.iter().filter(|warning| !known.contains(warning)) {
+            log::warn!("service \"{service}\": {warning}");
+        }
+        if !warnings.is_empty() {
+            self.warnings.insert(Arc::clone(service), warnings);
+        }
+    }
+
+    fn all_warnings(&self) -> impl Iterator<Item = Warning> {
+        self.warnings.iter().flat_map(|(service, reasons)| {
+            reasons.iter().map(|reason| Warning { service: service.to_string(), reason: reason.clone() })
+        })
     }
 
     /// Starts the plugins of changed routes; those that run already are left alone.
@@ -371,6 +419,18 @@ impl Publish for Compiler {
             self.take(change, &mut dirty);
         }
         self.publish(revision, dirty);
+    }
+
+    fn refresh(&mut self) {
+        let changed = self.options.names.take_changed();
+        let concerns = |used: &BTreeSet<String>| used.iter().any(|host| changed.contains(&**host));
+        let services = self.hosts.iter().filter(|(_, used)| concerns(used)).map(|(service, _)| service.to_string());
+        let dirty = Dirty { services: services.collect(), ..Dirty::default() };
+        if !dirty.services.is_empty() {
+            let revision = self.handle.load().revision;
+            self.publish(revision, dirty);
+        }
+        self.options.names.compiled();
     }
 
     fn last_good(&self) -> Vec<Change> {

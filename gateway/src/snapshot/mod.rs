@@ -24,8 +24,9 @@ mod object;
 mod services;
 #[cfg(test)]
 mod tests;
+mod trust;
 
-pub use change::{Change, Publish, Rejected, Serving};
+pub use change::{Change, Publish, Rejected, Serving, Warning};
 pub use compile::{CompileOptions, Compiler};
 pub use health::CheckDefaults;
 pub use object::Checker;
@@ -128,6 +129,8 @@ pub struct Snapshot {
     pub rejected: Arc<[Rejected]>,
     /// Certificates for TLS towards clients.
     pub certificates: Arc<CertStore>,
+    /// What is live and still should be looked at.
+    pub warnings: Arc<[Warning]>,
     router: Arc<Router<Arc<CompiledRoute>>>,
     services: Box<[Slot]>,
     routes: usize,

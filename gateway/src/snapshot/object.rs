@@ -2,16 +2,17 @@
 //! the compiler share, so that what one accepts the other does.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use ipnet::IpNet;
 use serde_json::Value;
 
+use super::trust::ParsedService;
 use crate::pipeline::{Instance, Registry};
 use crate::request::path::PathRules;
 use crate::resource::{
-    Certificate, GlobalPlugin, Invalid, Node, NodeOverlay, Pair, PredicateTest, Route, Service, key,
+    Certificate, GlobalPlugin, Invalid, Node, NodeAddress, NodeOverlay, Pair, PredicateTest, Route, key,
 };
 use crate::router::{Entry, HostPattern, Pattern, Predicate, Test};
 use crate::secret::Secrets;
@@ -73,7 +74,7 @@ impl Checker {
         } else if let Some(id) = full_key.strip_prefix(key::NODES) {
             self.node(id, value).map(|_| ())
         } else if full_key.starts_with(key::SERVICES) {
-            Service::parse(value).map(|_| ())
+            self.service(value).map(|_| ())
         } else if full_key.starts_with(key::OVERLAYS) {
             NodeOverlay::parse(value).map(|_| ())
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
@@ -138,23 +139,32 @@ impl Checker {
                 ),
             ));
         }
-        let ip = node.upstream.ip().to_canonical();
-        if let Some(network) = self.deny.iter().find(|n| n.contains(&ip)) {
-            return Err(Invalid::at(
-                "upstream",
-                format!("{} is in {network}, which upstream.deny rules out", node.upstream),
-            ));
-        }
-        let is_own = |own: &SocketAddr| {
-            own.port() == node.upstream.port() && (own.ip() == ip || (own.ip().is_unspecified() && is_local(ip)))
-        };
-        if self.own.iter().any(is_own) {
-            return Err(Invalid::at(
-                "upstream",
-                format!("{} is an address of the gateway itself or of its store", node.upstream),
-            ));
+        if let NodeAddress::Ip(address) = node.upstream {
+            self.may_connect(address).map_err(|reason| Invalid::at("upstream", reason))?;
         }
         Ok(node)
+    }
+
+    /// Whether a node may be at this address. Asked of every address a host name ever has.
+    pub(super) fn may_connect(&self, address: SocketAddr) -> Result<(), String> {
+        let ip = address.ip().to_canonical();
+        if ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(format!("{address} is no address one can connect to"));
+        }
+        if let Some(network) = self.deny.iter().find(|n| n.contains(&ip)) {
+            return Err(format!("{address} is in {network}, which upstream.deny rules out"));
+        }
+        let is_own = |own: &SocketAddr| {
+            own.port() == address.port() && (own.ip() == ip || (own.ip().is_unspecified() && is_local(ip)))
+        };
+        if self.own.iter().any(is_own) {
+            return Err(format!("{address} is an address of the gateway itself or of its store"));
+        }
+        Ok(())
+    }
+
+    pub(super) fn service(&self, value: &[u8]) -> Result<ParsedService, Invalid> {
+        ParsedService::parse(value)
     }
 
     pub(super) fn global_plugin(&self, name: &str, value: &[u8]) -> Result<ParsedPlugin, Invalid> {

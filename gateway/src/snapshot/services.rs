@@ -5,10 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Weak};
 
 use super::CheckDefaults;
-use crate::resource::{self, Balancer, HashPolicy, Node, NodeOverlay, Service, Timeouts};
+use super::object::Checker;
+use super::trust::ParsedService;
+use crate::resource::{self, Balancer, HashPolicy, Node, NodeAddress, NodeOverlay, Service, Timeouts};
 use crate::upstream::{
-    Balancing, HashOn, Hashing, Limits, Memory, Node as UpstreamNode, NodeState, PeerOptions, Peers, RetryOn,
-    RetryPolicy, Upstream, UpstreamOptions,
+    Balancing, HashOn, Hashing, Limits, Memory, Names, Node as UpstreamNode, NodeProtocol, NodeState, PeerOptions,
+    Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions,
 };
 
 /// What applies to services that say nothing themselves.
@@ -46,11 +48,15 @@ impl Upstreams {
     pub(super) fn build<'a>(
         &mut self,
         name: &Arc<str>,
-        service: &Service,
+        parsed: &ParsedService,
         nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
+        places: &mut Places<'_>,
     ) -> Option<Arc<Upstream>> {
-        let options = self.peer_options(service.timeouts);
-        let upstream_options = self.upstream_options(service);
+        let service = &parsed.service;
+        let reach =
+            Reach::new(name, protocol(service.protocol), parsed.tls.clone(), service.proxy_protocol.map(version));
+        let upstream_options = self.upstream_options(service, &reach);
+        let options = self.peer_options(service.timeouts, reach);
         let kept = self.kept.entry(Arc::clone(name)).or_default();
         let plain = NodeOverlay::default();
         let mut seen = BTreeSet::new();
@@ -58,22 +64,25 @@ impl Upstreams {
         let mut new = Vec::new();
         for (node, overlay) in nodes {
             let weight = overlay.unwrap_or(&plain).effective_weight(node);
-            if weight == 0 || !seen.insert(node.upstream) {
-                continue;
+            let (addresses, host) = places.of(&node.upstream);
+            for address in addresses {
+                if weight == 0 || !seen.insert(address) {
+                    continue;
+                }
+                let known = kept.states.get(&address).and_then(Weak::upgrade);
+                let state = known.unwrap_or_else(|| {
+                    let state = Arc::<NodeState>::default();
+                    new.push(Arc::clone(&state));
+                    state
+                });
+                built.push(UpstreamNode {
+                    address,
+                    label: address.to_string().into(),
+                    weight,
+                    state,
+                    peers: Peers::new(address, host, &options),
+                });
             }
-            let known = kept.states.get(&node.upstream).and_then(Weak::upgrade);
-            let state = known.unwrap_or_else(|| {
-                let state = Arc::<NodeState>::default();
-                new.push(Arc::clone(&state));
-                state
-            });
-            built.push(UpstreamNode {
-                address: node.upstream,
-                label: node.upstream.to_string().into(),
-                weight,
-                state,
-                peers: Peers::new(node.upstream, &options),
-            });
         }
         if built.is_empty() {
             self.kept.remove(name);
@@ -87,7 +96,7 @@ impl Upstreams {
         Some(Arc::new(Upstream::new(Arc::clone(name), built, upstream_options, Arc::clone(&kept.memory))))
     }
 
-    fn upstream_options(&self, service: &Service) -> UpstreamOptions {
+    fn upstream_options(&self, service: &Service, reach: &Reach) -> UpstreamOptions {
         let defaults = &self.defaults.upstream;
         let retry = &service.retry;
         UpstreamOptions {
@@ -106,6 +115,7 @@ impl Upstreams {
             eject_time: service.health.passive.eject_time.unwrap_or(defaults.eject_time),
             passive: super::health::passive(&service.health.passive),
             check: self.defaults.check.check(service.health.active.as_ref()),
+            proxy_protocol: reach.proxy_protocol(),
         }
     }
 
@@ -126,12 +136,13 @@ impl Upstreams {
         })
     }
 
-    fn peer_options(&self, timeouts: Timeouts) -> PeerOptions {
+    fn peer_options(&self, timeouts: Timeouts, reach: Reach) -> PeerOptions {
         let defaults = &self.defaults.peer;
         PeerOptions {
             connect: timeouts.connect.unwrap_or(defaults.connect),
             read: timeouts.read.unwrap_or(defaults.read),
             send: timeouts.send.unwrap_or(defaults.send),
+            reach,
             ..defaults.clone()
         }
     }
@@ -162,6 +173,56 @@ fn hashing(policy: &HashPolicy) -> Option<Hashing> {
 
 pub(super) fn retry_on(on: &resource::RetryOn) -> RetryOn {
     RetryOn::new(on.connect, on.reset, on.timeout, &on.statuses)
+}
+
+fn protocol(declared: resource::NodeProtocol) -> NodeProtocol {
+    match declared {
+        resource::NodeProtocol::Http1 => NodeProtocol::Http1,
+        resource::NodeProtocol::Http2 => NodeProtocol::Http2,
+        resource::NodeProtocol::Auto => NodeProtocol::Auto,
+    }
+}
+
+fn version(declared: resource::ProxyVersion) -> ProxyVersion {
+    match declared {
+        resource::ProxyVersion::V1 => ProxyVersion::V1,
+        resource::ProxyVersion::V2 => ProxyVersion::V2,
+    }
+}
+
+/// Where the nodes of a service are, and what is found out on the way.
+pub(super) struct Places<'a> {
+    pub(super) checker: &'a Checker,
+    pub(super) names: &'a Names,
+    /// The host names among them.
+    pub(super) used: BTreeSet<String>,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Places<'_> {
+    /// The addresses of a node, and its name when it has one.
+    fn of<'n>(&mut self, node: &'n NodeAddress) -> (Vec<SocketAddr>, Option<&'n str>) {
+        let (host, port) = match node {
+            NodeAddress::Ip(address) => return (vec![*address], None),
+            NodeAddress::Name { host, port } => (host, *port),
+        };
+        self.used.insert(host.clone());
+        let found = self.names.find(host);
+        if let Some(problem) = found.problem {
+            let fate = if found.addresses.is_empty() { "it is left out" } else { "its last addresses stay" };
+            self.warnings.push(format!("node {node}: {problem}; {fate}"));
+        } else if !found.answered {
+            log::debug!("node {node} is left out until its name is resolved");
+        }
+        let mut addresses = Vec::with_capacity(found.addresses.len());
+        for address in found.addresses.iter().map(|ip| SocketAddr::new(*ip, port)) {
+            match self.checker.may_connect(address) {
+                Ok(()) => addresses.push(address),
+                Err(reason) => self.warnings.push(format!("node {node}: {reason}; this address is left out")),
+            }
+        }
+        (addresses, Some(host.strip_suffix('.').unwrap_or(host)))
+    }
 }
 
 /// The keys of the nodes of each service.

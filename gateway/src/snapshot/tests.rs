@@ -32,6 +32,7 @@ fn bench() -> Bench {
     let options = CompileOptions {
         checker: checker(),
         services: ServiceDefaults::default(),
+        names: Arc::default(),
         metrics: Metrics::new(100),
         env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
     };

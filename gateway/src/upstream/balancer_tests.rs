@@ -19,7 +19,7 @@ fn build(nodes: impl IntoIterator<Item = (u16, u32)>, options: UpstreamOptions) 
         label: address(port).to_string().into(),
         weight,
         state: Arc::default(),
-        peers: Peers::new(address(port), &peers),
+        peers: Peers::new(address(port), None, &peers),
     };
     Upstream::new("s".into(), nodes.into_iter().map(node).collect(), options, Arc::default())
 }

@@ -11,7 +11,7 @@ fn limited(nodes: u16, most: u32, pending: usize) -> Arc<Upstream> {
     let node = |port| {
         let address = SocketAddr::from(([10, 0, 0, 1], port));
         let label = address.to_string().into();
-        Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, &peers) }
+        Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, None, &peers) }
     };
     let limits = Some(Limits { http1: most, http2: most * 10, pending, wait: LONG });
     let options = UpstreamOptions { limits, ..UpstreamOptions::default() };

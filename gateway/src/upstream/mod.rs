@@ -21,27 +21,35 @@ pub mod health;
 mod latency;
 #[cfg(test)]
 mod limit_tests;
+mod names;
 mod outcome;
 mod passive;
 mod peer;
+mod proxy_protocol;
 mod queue;
+mod resolve;
 mod retry;
 mod schedule;
 mod state;
 #[cfg(test)]
 mod tests;
 mod timed;
+mod tls;
 
 pub use balancer::{Balancing, HashOn, Hashing};
 pub use choice::{Choice, Wish};
 use health::{Check, Counts};
+pub use names::{Found, Names};
 pub use outcome::Outcome;
 pub use passive::Passive;
-pub use peer::{PeerOptions, Peers};
+pub use peer::{NodeProtocol, PeerOptions, Peers, Reach, isolate};
+pub use proxy_protocol::{ProxyVersion, announce};
 pub use queue::Ticket;
+pub use resolve::{ResolveOptions, resolve};
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
 pub use state::{InFlight, NodeState};
 pub use timed::{ReadDeadline, time};
+pub use tls::{NodeTls, is_untrusted};
 
 /// Most nodes one request may try.
 pub const MAX_TRIES: usize = 10;
@@ -105,6 +113,8 @@ pub struct UpstreamOptions {
     pub check: Option<Arc<Check>>,
     /// When nodes are left out because of what requests show, refused connections aside.
     pub passive: Option<Passive>,
+    /// The PROXY protocol's header its nodes expect.
+    pub proxy_protocol: Option<ProxyVersion>,
 }
 
 impl Default for UpstreamOptions {
@@ -122,6 +132,7 @@ impl Default for UpstreamOptions {
             eject_time: Duration::from_secs(10),
             check: None,
             passive: None,
+            proxy_protocol: None,
         }
     }
 }

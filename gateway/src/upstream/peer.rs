@@ -7,7 +7,55 @@ use std::time::Duration;
 use pingora::connectors::L4Connect;
 use pingora::upstreams::peer::{HttpPeer, HttpUpstreamRequestPolicy};
 
+use sha2::{Digest as _, Sha256};
+
 use super::gate::GatedConnector;
+use super::proxy_protocol::ProxyVersion;
+use super::tls::NodeTls;
+
+/// What nodes speak. gRPC always goes by HTTP/2, WebSockets by HTTP/1.1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum NodeProtocol {
+    /// HTTP/1.1.
+    #[default]
+    Http1,
+    /// HTTP/2: by prior knowledge in clear text, by ALPN with TLS.
+    Http2,
+    /// With TLS what ALPN finds; HTTP/1.1 without.
+    Auto,
+}
+
+/// How a service's nodes are reached.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reach {
+    protocol: NodeProtocol,
+    tls: Option<Arc<NodeTls>>,
+    proxy_protocol: Option<ProxyVersion>,
+    /// Of all of it, and of the service.
+    group: u64,
+}
+
+impl Reach {
+    /// How the nodes of this service are reached.
+    pub fn new(
+        service: &str,
+        protocol: NodeProtocol,
+        tls: Option<Arc<NodeTls>>,
+        proxy_protocol: Option<ProxyVersion>,
+    ) -> Self {
+        let mut hash = Sha256::new();
+        hash.update(service);
+        hash.update([0, protocol as u8, proxy_protocol.map_or(0, |version| version as u8 + 1)]);
+        hash.update(tls.as_ref().map_or([0; 32], |tls| tls.digest));
+        let [a, b, c, d, e, f, g, ..]: [u8; 32] = hash.finalize().into();
+        Self { protocol, tls, proxy_protocol, group: u64::from_be_bytes([a, b, c, d, e, f, g, 0]) }
+    }
+
+    /// The PROXY protocol's header that nodes expect.
+    pub fn proxy_protocol(&self) -> Option<ProxyVersion> {
+        self.proxy_protocol
+    }
+}
 
 /// What peers are built from. Equal options make equal peers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +72,8 @@ pub struct PeerOptions {
     pub h2_max_streams: usize,
     /// How often an HTTP/2 connection in use is pinged.
     pub h2_ping_interval: Duration,
+    /// Protocol and trust.
+    pub reach: Reach,
 }
 
 impl Default for PeerOptions {
@@ -36,50 +86,63 @@ impl Default for PeerOptions {
             idle: Duration::from_secs(60),
             h2_max_streams: 100,
             h2_ping_interval: Duration::from_secs(10),
+            reach: Reach::default(),
         }
     }
 }
 
-/// A node's peers. Pingora's pool tells connections apart by address and group key, not by
-/// protocol or connector, so each way to speak has a group key of its own.
+/// A node's peers.
+///
+/// Pingora's pool tells connections apart by address, names and group key; it does not look at CAs,
+/// keys, protocols or connectors. So each service and each way to speak has a group key of its own.
 #[derive(Debug, Clone)]
 pub struct Peers {
-    /// HTTP/1.1.
+    /// Plain requests.
     pub http: HttpPeer,
-    /// HTTP/2 in clear text by prior knowledge.
+    /// gRPC: HTTP/2.
     pub grpc: HttpPeer,
     /// HTTP/1.1 that becomes a WebSocket.
     pub websocket: HttpPeer,
 }
 
+/// The lowest byte of a group key.
 const HTTP: u64 = 1;
 const GRPC: u64 = 2;
 const WEBSOCKET: u64 = 3;
 
 impl Peers {
-    /// The peers of a node.
-    pub fn new(address: SocketAddr, options: &PeerOptions) -> Self {
-        let mut http = HttpPeer::new(address, false, String::new());
-        http.group_key = HTTP;
-        http.options.connection_timeout = Some(options.connect);
-        http.options.total_connection_timeout = Some(options.connect);
-        http.options.read_timeout = Some(options.read);
-        http.options.write_timeout = Some(options.send);
-        http.options.idle_timeout = Some(options.idle);
+    /// The peers of a node, which is registered as `name` when not by address.
+    pub fn new(address: SocketAddr, name: Option<&str>, options: &PeerOptions) -> Self {
+        let reach = &options.reach;
+        let mut plain = HttpPeer::new(address, false, String::new());
+        plain.options.connection_timeout = Some(options.connect);
+        plain.options.total_connection_timeout = Some(options.connect);
+        plain.options.read_timeout = Some(options.read);
+        plain.options.write_timeout = Some(options.send);
+        plain.options.idle_timeout = Some(options.idle);
+        if let Some(tls) = &reach.tls {
+            tls.apply(&mut plain, address, name);
+        }
 
+        let mut http = plain.clone();
+        http.group_key = reach.group | HTTP;
         // Only a WebSocket handshake is an upgrade; see `websocket` below.
         http.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        match reach.protocol {
+            NodeProtocol::Http2 => speak_h2(&mut http, 2, options),
+            NodeProtocol::Auto if reach.tls.is_some() => speak_h2(&mut http, 1, options),
+            NodeProtocol::Http1 | NodeProtocol::Auto => {}
+        }
 
-        let mut grpc = http.clone();
-        grpc.group_key = GRPC;
-        grpc.options.set_http_version(2, 2);
-        grpc.options.max_h2_streams = options.h2_max_streams;
-        grpc.options.h2_ping_interval = Some(options.h2_ping_interval);
+        let mut grpc = plain.clone();
+        grpc.group_key = reach.group | GRPC;
+        grpc.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+        speak_h2(&mut grpc, 2, options);
         // A stream may be silent for as long as it likes; a dead node is found by pings.
         grpc.options.read_timeout = None;
 
-        let mut websocket = http.clone();
-        websocket.group_key = WEBSOCKET;
+        let mut websocket = plain;
+        websocket.group_key = reach.group | WEBSOCKET;
         websocket.options.read_timeout = None;
         websocket.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::default();
         websocket.options.custom_l4 = Some(gated());
@@ -87,6 +150,17 @@ impl Peers {
     }
 }
 
+fn speak_h2(peer: &mut HttpPeer, least: u8, options: &PeerOptions) {
+    peer.options.set_http_version(2, least);
+    peer.options.max_h2_streams = options.h2_max_streams;
+    peer.options.h2_ping_interval = Some(options.h2_ping_interval);
+}
+
 fn gated() -> Arc<dyn L4Connect + Send + Sync> {
     Arc::new(GatedConnector)
+}
+
+/// Keeps a peer's connections out of what its pool holds already.
+pub fn isolate(peer: &mut HttpPeer, number: u64) {
+    peer.group_key ^= number << 8;
 }

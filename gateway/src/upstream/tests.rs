@@ -17,7 +17,7 @@ fn upstream(weights: &[u32]) -> Upstream {
                 label: address.to_string().into(),
                 weight: *weight,
                 state: Arc::default(),
-                peers: Peers::new(address, &options),
+                peers: Peers::new(address, None, &options),
             }
         })
         .collect();

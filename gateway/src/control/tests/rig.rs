@@ -189,6 +189,7 @@ impl Rig {
         let (store, notes) = (Arc::new(Script::default()), Arc::new(Notes::default()));
         let built = Instant::now();
         let options = ControlOptions {
+            stale: Arc::default(),
             data_prefix: P.to_owned(),
             empty_hold: Duration::from_secs(30),
             expiry_window: Duration::from_secs(30),

@@ -27,7 +27,8 @@ pub enum ProxyVersion {
     V2,
 }
 
-/// TLS towards nodes. Certificates and keys are PEM texts.
+/// TLS towards nodes. Certificates and keys are PEM texts, or `file:` and the path of one, which is
+/// read on each gateway when the service is compiled.
 #[derive(Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeTls {
@@ -37,7 +38,8 @@ pub struct NodeTls {
     pub cert: Option<String>,
     /// Its key.
     pub key: Option<String>,
-    /// The name asked for; the request's host when absent.
+    /// The name asked for. When absent: the name that a node is registered by; else `verify_name`;
+    /// else none, and the certificate must be for the node's address.
     pub sni: Option<String>,
     /// A name the certificate may have instead of the one asked for.
     pub verify_name: Option<String>,
@@ -56,6 +58,27 @@ impl NodeTls {
         if self.cert.is_some() != self.key.is_some() {
             return Err(Invalid::at("tls.cert", "cert and key go together; give both or none"));
         }
+        for (field, name) in [("tls.sni", &self.sni), ("tls.verify_name", &self.verify_name)] {
+            if let Some(name) = name
+                && !is_host_name(name)
+            {
+                let reason = "is no host name; expected one such as api.internal. Addresses need none here";
+                return Err(Invalid::at(field, format!("\"{name}\" {reason}")));
+            }
+        }
         Ok(())
     }
+}
+
+/// Whether this is the name of a host, and not an address: dot-separated labels, at most 253 bytes.
+pub(in crate::resource) fn is_host_name(name: &str) -> bool {
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    // What ends in a number would be read as an address, such as 10.0.0.300 or 127.1.
+    let last = name.rsplit('.').next().unwrap_or_default();
+    name.len() <= 253 && name.split('.').all(is_label) && !last.bytes().all(|b| b.is_ascii_digit())
 }

@@ -15,6 +15,7 @@ mod retry;
 mod timeouts;
 
 pub use balancer::{Balancer, HashOn, HashPolicy};
+pub(super) use connection::is_host_name;
 pub use connection::{NodeProtocol, NodeTls, ProxyVersion};
 pub use health::{ActiveCheck, CheckKind, Health, PassiveCheck};
 pub use limits::Limits;

@@ -25,7 +25,7 @@ fn upstream(nodes: u16, check: Option<Check>, states: &BTreeMap<u16, Arc<NodeSta
             label: address.to_string().into(),
             weight: 1,
             state: states.get(&port).cloned().unwrap_or_default(),
-            peers: Peers::new(address, &PeerOptions::default()),
+            peers: Peers::new(address, None, &PeerOptions::default()),
         }
     });
     let options = UpstreamOptions { check: check.map(Arc::new), ..UpstreamOptions::default() };
