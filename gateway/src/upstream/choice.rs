@@ -62,13 +62,13 @@ impl Upstream {
             return Choice::Node(index, in_flight);
         }
         let possible = |index: &usize| !wish.tried.contains(*index) && allowed(&self.nodes[*index]);
-        let nodes: Box<[usize]> = (0..self.nodes.len()).filter(possible).collect();
-        if nodes.is_empty() {
+        if !(0..self.nodes.len()).any(|index| possible(&index)) {
             return Choice::Nobody;
         }
         if limits.pending == 0 {
             return Choice::Full;
         }
+        let nodes: Box<[usize]> = (0..self.nodes.len()).filter(possible).collect();
         match queue::join(self, nodes, wish.http2, limits.pending, place) {
             Joined::Placed((index, in_flight)) => Choice::Node(index, in_flight),
             Joined::Waits(ticket) => Choice::Wait(ticket),
@@ -214,7 +214,8 @@ impl Upstream {
     }
 
     /// The most requests a node may have so that none has more than `bound` times its share of
-    /// those in flight, this one included.
+    /// those in flight, this one included. Requests that choose at the same moment do not see each
+    /// other, and may go over it by as many as they are.
     fn bounded(&self, bound: f64, usable: impl Fn(usize) -> bool) -> impl Fn(usize) -> u32 {
         let (mut requests, mut weights) = (1_u64, 0_u64);
         for (_, node) in self.nodes.iter().enumerate().filter(|(index, _)| usable(*index)) {
