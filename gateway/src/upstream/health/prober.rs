@@ -8,7 +8,8 @@ use pingora::connectors::TransportConnector;
 use pingora::protocols::ALPN;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType};
-use tokio::net::TcpStream;
+use pingora_load_balancing::Backend;
+use pingora_load_balancing::health_check::{HealthCheck as _, TcpHealthCheck};
 
 use super::{Check, Probe, grpc, http};
 use crate::upstream::Node;
@@ -16,11 +17,12 @@ use crate::upstream::Node;
 /// Performs probes. Each has a connection of its own.
 pub struct Prober {
     connector: TransportConnector,
+    tcp: TcpHealthCheck,
 }
 
 impl Default for Prober {
     fn default() -> Self {
-        Self { connector: TransportConnector::new(None) }
+        Self { connector: TransportConnector::new(None), tcp: *TcpHealthCheck::new() }
     }
 }
 
@@ -32,9 +34,9 @@ impl Prober {
     pub async fn probe(&self, node: &Node, check: &Check) -> Result<(), Box<str>> {
         let asked = async {
             match &check.probe {
-                Probe::Tcp => tcp(at_port(node.address, check.port)).await,
+                Probe::Tcp => self.tcp(at_port(node.address, check.port)).await,
                 Probe::Http(probe) => {
-                    let peer = self.peer(&node.peers.http, check);
+                    let peer = probe_peer(&node.peers.http, check);
                     let authority = authority(probe.host.as_deref(), &peer);
                     let stream = self.connector.new_stream(&peer).await.map_err(|e| reason(&e))?;
                     let scheme = if peer.is_tls() { "https" } else { "http" };
@@ -46,7 +48,7 @@ impl Prober {
                     }
                 }
                 Probe::Grpc(probe) => {
-                    let peer = self.peer(&node.peers.grpc, check);
+                    let peer = probe_peer(&node.peers.grpc, check);
                     let authority = authority(probe.host.as_deref(), &peer);
                     let stream = self.connector.new_stream(&peer).await.map_err(|e| reason(&e))?;
                     let scheme = if peer.is_tls() { "https" } else { "http" };
@@ -62,28 +64,29 @@ impl Prober {
     /// # Errors
     /// Why not, in a few words.
     pub async fn connects(&self, address: SocketAddr, timeout: Duration) -> Result<(), Box<str>> {
-        within(timeout, tcp(address)).await
+        within(timeout, self.tcp(address)).await
     }
 
-    #[allow(clippy::unused_self)]
-    fn peer(&self, peer: &HttpPeer, check: &Check) -> HttpPeer {
-        let mut peer = peer.clone();
-        if let Some(port) = check.port {
-            peer._address.set_port(port);
-        }
-        peer.options.connection_timeout = Some(check.timeout);
-        peer.options.total_connection_timeout = Some(check.timeout);
-        peer
+    async fn tcp(&self, address: SocketAddr) -> Result<(), Box<str>> {
+        let backend = Backend::new(&address.to_string()).map_err(|e| reason(&e))?;
+        self.tcp.check(&backend).await.map_err(|e| reason(&e))
     }
+}
+
+/// The node's peer as the check reaches it.
+fn probe_peer(peer: &HttpPeer, check: &Check) -> HttpPeer {
+    let mut peer = peer.clone();
+    if let Some(port) = check.port {
+        peer._address.set_port(port);
+    }
+    peer.options.connection_timeout = Some(check.timeout);
+    peer.options.total_connection_timeout = Some(check.timeout);
+    peer
 }
 
 async fn within<T>(timeout: Duration, asked: impl Future<Output = Result<T, Box<str>>>) -> Result<T, Box<str>> {
     let late = || Err(format!("no answer within {timeout:?}").into());
     tokio::time::timeout(timeout, asked).await.unwrap_or_else(|_| late())
-}
-
-async fn tcp(address: SocketAddr) -> Result<(), Box<str>> {
-    TcpStream::connect(address).await.map(drop).map_err(|e| io_reason(&e).into())
 }
 
 fn at_port(address: SocketAddr, port: Option<u16>) -> SocketAddr {
