@@ -183,6 +183,30 @@ async fn a_client_certificate_is_shown_when_there_is_one() {
 }
 
 #[tokio::test]
+async fn a_key_put_by_the_admin_api_is_encrypted_in_the_store() {
+    let (ca, clients) = (Ca::new("good"), Ca::new("clients"));
+    let dir = tempfile::tempdir().unwrap();
+    let ca_file = dir.path().join("clients.pem");
+    std::fs::write(&ca_file, clients.pem()).unwrap();
+    let more = format!("ssl_client_certificate {}; ssl_verify_client on;", ca_file.display());
+    let node = node(&ca.issue(&["api.internal"]), &more).await;
+    let us = clients.issue(&["gateway-7"]);
+    let mut gateway = Gateway::start().await;
+    let tls = json!({"ca": ca.pem(), "sni": "api.internal", "cert": us.cert, "key": us.key});
+    gateway.service("a", json!({"tls": tls})).await;
+    gateway.node("a", node.address, 1).await;
+    gateway.route("/a", "a", json!({})).await;
+    gateway.applied().await;
+    assert!(ask(&gateway, "/a").await.contains("client=CN=gateway-7"));
+    gateway.restart().await;
+    assert!(ask(&gateway, "/a").await.contains("client=CN=gateway-7"));
+    gateway.stop().await;
+    let store = std::fs::read(gateway.dir().join("data/store.redb")).unwrap();
+    let has = |text: &[u8]| store.windows(text.len()).any(|window| window == text);
+    assert!(has(b"sealed:v1:") && !has(b"PRIVATE KEY"));
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_certificates_is_said_and_the_last_good_ones_stay() {
     let ca = Ca::new("good");
     let node = node(&ca.issue(&["api.internal"]), "").await;

@@ -41,7 +41,7 @@ type Derived = (&'static str, fn(&Value) -> Value);
 
 /// The kinds there are.
 pub(super) static KINDS: [Kind; 3] = [
-    Kind { path: "services", family: key::SERVICES, secrets: &["/tls/key"], is_sealed: false, derived: None },
+    Kind { path: "services", family: key::SERVICES, secrets: &["/tls/key"], is_sealed: true, derived: None },
     Kind { path: "global-plugins", family: key::PLUGINS, secrets: &[], is_sealed: false, derived: None },
     Kind {
         path: "certificates",
@@ -188,7 +188,9 @@ impl Change for Put<'_> {
 impl Put<'_> {
     fn seal(&self, admin: &Admin, value: &mut Value, at: &str) -> Result<(), Refused> {
         let Some(secret) = value.pointer_mut(at) else { return Ok(()) };
-        let Some(plain) = secret.as_str().filter(|text| !Secrets::is_sealed(text)) else { return Ok(()) };
+        // A file is named, not shown.
+        let is_plain = |text: &&str| !Secrets::is_sealed(text) && !text.starts_with("file:");
+        let Some(plain) = secret.as_str().filter(is_plain) else { return Ok(()) };
         let sealed = (admin.deps.seal)(self.key, plain);
         *secret = sealed.map_err(|e| Refused::Change(format!("{}: {e}", &at[1..])))?.into();
         Ok(())

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Parts;
 use crate::config::{Config, StoreKind};
-use crate::resource::key::{CERTIFICATES, HEAD, SECRETS_KEY};
+use crate::resource::key::{CERTIFICATES, HEAD, SECRETS_KEY, SERVICES};
 use crate::secret::Secrets;
 use crate::store::{Guard, Op, SharedStore, StoreError};
 
@@ -146,12 +146,14 @@ pub(crate) async fn rotate(store: &SharedStore, prefix: &str, secrets: &Secrets)
         bail!("{mismatch}; give the old key after the new one");
     }
     let mut rotated = Rotated::default();
-    for kv in store.list(&format!("{prefix}{CERTIFICATES}")).await?.entries {
-        let place = kv.key.strip_prefix(prefix).unwrap_or(&kv.key);
-        if reseal(store, prefix, place, secrets).await.with_context(|| place.to_owned())? {
-            rotated.changed += 1;
-        } else {
-            rotated.current += 1;
+    for (family, at) in SECRETS {
+        for kv in store.list(&format!("{prefix}{family}")).await?.entries {
+            let place = kv.key.strip_prefix(prefix).unwrap_or(&kv.key);
+            match reseal(store, prefix, place, at, secrets).await.with_context(|| place.to_owned())? {
+                Some(true) => rotated.changed += 1,
+                Some(false) => rotated.current += 1,
+                None => {}
+            }
         }
     }
     // Last: until then a gateway with only the old key may start.
@@ -160,18 +162,31 @@ pub(crate) async fn rotate(store: &SharedStore, prefix: &str, secrets: &Secrets)
     Ok(rotated)
 }
 
-/// Encrypts one object's key anew. Whether that was needed.
-async fn reseal(store: &SharedStore, prefix: &str, place: &str, secrets: &Secrets) -> anyhow::Result<bool> {
+/// The families that hold encrypted keys, and where in an object they are.
+const SECRETS: [(&str, &str); 2] = [(CERTIFICATES, "/key"), (SERVICES, "/tls/key")];
+
+/// Encrypts one object's key anew. Whether that was needed; `None` when it has none that is encrypted.
+async fn reseal(
+    store: &SharedStore,
+    prefix: &str,
+    place: &str,
+    at: &str,
+    secrets: &Secrets,
+) -> anyhow::Result<Option<bool>> {
     for _ in 0..TRIES {
-        let Some(kv) = store.get(&format!("{prefix}{place}")).await? else { return Ok(false) };
+        let Some(kv) = store.get(&format!("{prefix}{place}")).await? else { return Ok(None) };
         let mut value: Value = serde_json::from_slice(&kv.value).context("is not valid JSON")?;
-        let Some(sealed) = value["key"].as_str().filter(|key| !secrets.is_current(key)) else { return Ok(false) };
+        let Some(key) = value.pointer_mut(at) else { return Ok(None) };
+        let Some(sealed) = key.as_str().filter(|key| Secrets::is_sealed(key)) else { return Ok(None) };
+        if secrets.is_current(sealed) {
+            return Ok(Some(false));
+        }
         let plain = secrets.open(place, sealed).context("key")?;
-        value["key"] = secrets.seal(place, &plain)?.into();
+        *key = secrets.seal(place, &plain)?.into();
         let guard = Guard::ModRevision(kv.key.clone(), kv.mod_revision);
         let head = Op::put(format!("{prefix}{HEAD}"), json!({"time": 0}).to_string());
         match store.txn(vec![guard], vec![Op::put(kv.key, value.to_string()), head]).await {
-            Ok(_) => return Ok(true),
+            Ok(_) => return Ok(Some(true)),
             Err(StoreError::Conflict) => {}
             Err(e) => return Err(e.into()),
         }

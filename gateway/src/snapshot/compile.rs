@@ -124,7 +124,7 @@ impl Compiler {
         } else if let Some(name) = full_key.strip_prefix(key::SERVICES) {
             dirty.services.insert(name.to_owned());
             let checker = Arc::clone(&self.options.checker);
-            let broken = keep(&mut self.services, name, change, restored, |_, value| checker.service(value));
+            let broken = keep(&mut self.services, name, change, restored, |name, value| checker.service(name, value));
             self.note(&full_key, broken, |c| last_good_or(&c.services, name, Serving::Unavailable));
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
             dirty.plugins = true;

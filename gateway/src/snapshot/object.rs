@@ -74,7 +74,7 @@ impl Checker {
         } else if let Some(id) = full_key.strip_prefix(key::NODES) {
             self.node(id, value).map(|_| ())
         } else if full_key.starts_with(key::SERVICES) {
-            self.service(value).map(|_| ())
+            self.service(&full_key[key::SERVICES.len()..], value).map(|_| ())
         } else if full_key.starts_with(key::OVERLAYS) {
             NodeOverlay::parse(value).map(|_| ())
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
@@ -163,8 +163,16 @@ impl Checker {
         Ok(())
     }
 
-    pub(super) fn service(&self, value: &[u8]) -> Result<ParsedService, Invalid> {
-        ParsedService::parse(value)
+    /// The key of a service's client certificate is encrypted when the Admin API put it, and plain
+    /// when it was written straight into the store.
+    pub(super) fn service(&self, name: &str, value: &[u8]) -> Result<ParsedService, Invalid> {
+        let mut service = Service::parse(value)?;
+        if let Some(key) = service.tls.as_mut().and_then(|tls| tls.key.as_mut()).filter(|key| Secrets::is_sealed(key)) {
+            let place = format!("{}{name}", key::SERVICES);
+            let opened = self.secrets.open(&place, key).map_err(|e| Invalid::at("tls.key", e))?;
+            *key = String::from_utf8(opened).map_err(|_| Invalid::at("tls.key", "is not PEM"))?;
+        }
+        ParsedService::new(service)
     }
 
     pub(super) fn global_plugin(&self, name: &str, value: &[u8]) -> Result<ParsedPlugin, Invalid> {

@@ -22,8 +22,7 @@ pub(super) struct ParsedService {
 }
 
 impl ParsedService {
-    pub(super) fn parse(value: &[u8]) -> Result<Self, Invalid> {
-        let service = Service::parse(value)?;
+    pub(super) fn new(service: Service) -> Result<Self, Invalid> {
         let mut warnings = Vec::new();
         let tls = service.tls.as_ref().map(|tls| read(tls, &mut warnings)).transpose()?;
         Ok(Self { service, tls: tls.map(Arc::new), warnings })

@@ -48,5 +48,5 @@ async fn a_private_key_is_never_shown_and_unchanged_keeps_it() {
     }
     assert_eq!(api.call(Method::PUT, path, &with("unchanged")).await.status, 204);
     let stored = api.store.json(&format!("{P}gw/services/a")).unwrap();
-    assert_eq!(stored["tls"]["key"], "canary-key");
+    assert_eq!(stored["tls"]["key"], "sealed:v1:test:gw/services/a:10");
 }
