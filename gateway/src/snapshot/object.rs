@@ -12,7 +12,7 @@ use super::trust::ParsedService;
 use crate::pipeline::{Instance, Registry};
 use crate::request::path::PathRules;
 use crate::resource::{
-    Certificate, GlobalPlugin, Invalid, Node, NodeAddress, NodeOverlay, Pair, PredicateTest, Route, key,
+    Certificate, GlobalPlugin, Invalid, Node, NodeAddress, NodeOverlay, Pair, PredicateTest, Route, Service, key,
 };
 use crate::router::{Entry, HostPattern, Pattern, Predicate, Test};
 use crate::secret::Secrets;
@@ -73,8 +73,8 @@ impl Checker {
             self.route(value).map(|_| ())
         } else if let Some(id) = full_key.strip_prefix(key::NODES) {
             self.node(id, value).map(|_| ())
-        } else if full_key.starts_with(key::SERVICES) {
-            self.service(&full_key[key::SERVICES.len()..], value).map(|_| ())
+        } else if let Some(name) = full_key.strip_prefix(key::SERVICES) {
+            self.service(name, value).map(|_| ())
         } else if full_key.starts_with(key::OVERLAYS) {
             NodeOverlay::parse(value).map(|_| ())
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
