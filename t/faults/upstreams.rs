@@ -19,14 +19,9 @@ use crate::support::{Client, Gateway, Request, Upstream, eventually, free_addres
 /// How long a node is gone.
 const OUTAGE: Duration = Duration::from_millis(1500);
 
-/// Half of the requests need a second try, which is more than the default share allows.
-fn many_retries() -> serde_json::Value {
-    json!({"upstream": {"retry_budget": 1.0}})
-}
-
 /// A gateway in front of two nginx, with a route `/s/*` to them.
 async fn pair(timeouts: serde_json::Value) -> (Gateway, [Nginx; 2]) {
-    let gateway = Gateway::with(many_retries()).await;
+    let gateway = Gateway::start().await;
     let nodes = [Nginx::start().await, Nginx::start().await];
     gateway.serve_with("/s/*", &nodes.each_ref().map(|node| node.address), timeouts).await;
     (gateway, nodes)
@@ -149,7 +144,7 @@ async fn babbling() -> Upstream {
 }
 
 pub async fn babbling_among_good(scale: Scale) -> Row {
-    let gateway = Gateway::with(many_retries()).await;
+    let gateway = Gateway::start().await;
     let (good, bad) = (Nginx::start().await, babbling().await);
     gateway.serve("/s/*", &[good.address, bad.address]).await;
     gateway.serve("/bad/*", &[bad.address]).await;

@@ -92,7 +92,7 @@ impl Default for UpstreamConfig {
             first_byte_timeout: None,
             total_timeout: None,
             retry_within: Duration::from_secs(1),
-            retry_budget: 0.2,
+            retry_budget: 0.5,
             eject_time: Duration::from_secs(10),
             h2_max_streams: 100,
             h2_ping_interval: Duration::from_secs(10),

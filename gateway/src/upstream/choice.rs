@@ -116,7 +116,7 @@ impl Upstream {
         let has_room = |index: usize| most == u32::MAX || self.nodes[index].state.in_flight() < most;
         let is_usable = |index: usize| self.nodes[index].state.is_usable();
         let usable = |index: usize| possible(index) && is_usable(index) && has_room(index);
-        self.balance(wish.key, &usable).or_else(|| {
+        self.balance(wish, &usable).or_else(|| {
             // A usable node without room is worth waiting for.
             let full = most != u32::MAX && (0..self.nodes.len()).any(|index| possible(index) && is_usable(index));
             if full { None } else { self.last_resort(wish.key, &|index| possible(index) && has_room(index)) }
@@ -125,10 +125,10 @@ impl Upstream {
 
     /// One of those that are `usable`, as the service says.
     #[inline]
-    fn balance(&self, key: Option<u64>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+    fn balance(&self, wish: &Wish<'_>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
         let ready = |index: usize| usable(index) && self.is_ready(index, fastrand::f32);
         match &self.balancer {
-            Balancer::RoundRobin(schedule) => self.in_turn(schedule, usable),
+            Balancer::RoundRobin(schedule) => self.in_turn(schedule, wish, usable),
             Balancer::Random(draw) => draw.find(ready).or_else(|| self.any_by_weight(usable)),
             Balancer::LeastRequests(draw) => {
                 draw.better(ready, |a, b| self.load(a, b) < self.load(b, a)).or_else(|| self.any_by_weight(usable))
@@ -138,9 +138,9 @@ impl Upstream {
                 let cost = |index: usize| self.cost(index, *mean_weight, now);
                 draw.better(ready, |a, b| cost(a) < cost(b)).or_else(|| self.any_by_weight(usable))
             }
-            Balancer::Hash { ring, bound, schedule } => match key {
+            Balancer::Hash { ring, bound, schedule } => match wish.key {
                 Some(key) => self.on_ring(ring, key, *bound, usable),
-                None => self.in_turn(schedule, usable),
+                None => self.in_turn(schedule, wish, usable),
             },
         }
     }
@@ -179,12 +179,14 @@ impl Upstream {
         (0..count).map(move |step| (first % count + step) % count)
     }
 
-    fn in_turn(&self, schedule: &[u32], usable: &impl Fn(usize) -> bool) -> Option<usize> {
+    fn in_turn(&self, schedule: &[u32], wish: &Wish<'_>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
         let len = schedule.len();
         if len == 0 {
             return None;
         }
-        let start = if len == 1 { 0 } else { self.memory.cursor.fetch_add(1, Ordering::Relaxed) % len };
+        // A second try takes nobody's turn: with two nodes every request would begin at the same one.
+        let step = usize::from(wish.tried.count() == 0);
+        let start = if len == 1 { 0 } else { self.memory.cursor.fetch_add(step, Ordering::Relaxed) % len };
         // With a heavy node down the round may hold thousands of its turns in a row; beyond a few
         // times the number of nodes, looking at each node once is shorter.
         let round = schedule[start..].iter().chain(&schedule[..start]).map(|slot| *slot as usize);

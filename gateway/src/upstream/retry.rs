@@ -41,9 +41,10 @@ pub struct RetryPolicy {
 }
 
 impl Default for RetryPolicy {
-    /// As the first gateway: what broke, what took too long, and 502, within a second.
+    /// As the first gateway: what broke, what took too long, and 502, within a second. One of two
+    /// nodes may be broken for good: half of the requests then need a second try.
     fn default() -> Self {
-        Self { on: RetryOn::new(true, true, true, &[502]), within: Duration::from_secs(1), budget: 0.2 }
+        Self { on: RetryOn::new(true, true, true, &[502]), within: Duration::from_secs(1), budget: 0.5 }
     }
 }
 

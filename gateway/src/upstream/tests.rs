@@ -32,6 +32,22 @@ fn picks(upstream: &Upstream, count: usize) -> HashMap<usize, usize> {
     picks
 }
 
+/// Or every request would begin at the broken one of two nodes, and need a retry.
+#[test]
+fn a_second_try_takes_nobodys_turn() {
+    let upstream = upstream(&[1, 1]);
+    let mut began_at_the_broken_one = 0;
+    for _ in 0..100 {
+        let mut tried = Tried::default();
+        if upstream.pick(&Wish::new(&tried), |_| true) == Some(0) {
+            began_at_the_broken_one += 1;
+            tried.push(0);
+            assert_eq!(upstream.pick(&Wish::new(&tried), |_| true), Some(1));
+        }
+    }
+    assert_eq!(began_at_the_broken_one, 50);
+}
+
 #[test]
 fn nodes_are_picked_by_weight() {
     assert_eq!(picks(&upstream(&[5, 3, 2]), 1000), HashMap::from([(0, 500), (1, 300), (2, 200)]));
