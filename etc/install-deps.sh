@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs the system packages that are missing, and nothing when none is.
 #   etc/install-deps.sh build         what compiling needs
-#   etc/install-deps.sh build test    and what the tests and the benchmark need
+#   etc/install-deps.sh build test    and what the tests need
+#   etc/install-deps.sh benchmark     what the benchmark needs
+#   etc/install-deps.sh pgo           what `make release` needs to train the gateway
 # Debian and Ubuntu by apt; elsewhere it names what is missing.
 set -euo pipefail
 
@@ -38,10 +40,36 @@ test() {
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 }
 
+benchmark() {
+    need curl curl
+    need h2load nghttp2-client
+    need haproxy haproxy
+    need nginx nginx
+    need openssl openssl
+    need etcd etcd-server
+    need python3 python3
+    need valgrind valgrind
+    need wrk wrk
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+}
+
+pgo() {
+    local llvm
+    llvm=$(rustc -vV | sed -n 's/^LLVM version: \([0-9]*\).*/\1/p')
+    # rustup's llvm-tools have it too.
+    if [[ -z ${LLVM_PROFDATA:-} ]] && ! compgen -G "$(rustc --print sysroot)/lib/rustlib/*/bin/llvm-profdata" >/dev/null; then
+        need "llvm-profdata-$llvm" "llvm-$llvm"
+    fi
+    need curl curl
+    need h2load nghttp2-client
+    need nginx nginx
+    need openssl openssl
+}
+
 for group in "$@"; do
     case $group in
-        build | test) "$group" ;;
-        *) echo "unknown group: $group (build, test)" >&2; exit 2 ;;
+        build | test | benchmark | pgo) "$group" ;;
+        *) echo "unknown group: $group (build, test, benchmark, pgo)" >&2; exit 2 ;;
     esac
 done
 

@@ -10,11 +10,9 @@ use tokio::sync::watch;
 
 use crate::support::etcd::PREFIX;
 use crate::support::gateway::{put_node, route, route_key};
+use crate::support::tunnel::{open, tunnel};
 use crate::support::upstream::{ok, read_request};
 use crate::support::{Client, Etcd, Gateway, Request, Upstream, eventually, h2c, in_time};
-
-const SWITCHED: &[u8] = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-    Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\n\r\n";
 
 /// An upstream that answers when it is let.
 async fn waiting() -> (Upstream, watch::Sender<bool>) {
@@ -30,23 +28,6 @@ async fn waiting() -> (Upstream, watch::Sender<bool>) {
     })
     .await;
     (upstream, go)
-}
-
-/// Switches protocols, and sends back what comes.
-async fn tunnel() -> Upstream {
-    Upstream::scripted(|stream, _| async move {
-        let mut client = Client::over(stream);
-        if client.head().await.is_err() {
-            return;
-        }
-        drop(client.send(SWITCHED).await);
-        while let Ok(bytes) = client.some().await {
-            if client.send(&bytes).await.is_err() {
-                return;
-            }
-        }
-    })
-    .await
 }
 
 /// A gRPC server that answers every message, for as long as its client likes.
@@ -198,14 +179,7 @@ async fn a_websocket_goes_on_for_the_time_of_the_drain_and_no_longer() {
     let mut gateway = Gateway::with(json!({"shutdown": {"drain": "3s"}})).await;
     let upstream = tunnel().await;
     gateway.serve("/ws", &[upstream.address]).await;
-    let mut client = Client::connect(gateway.http).await;
-    let request = Request::get("/ws")
-        .header("Connection", "Upgrade")
-        .header("Upgrade", "websocket")
-        .header("Sec-WebSocket-Version", "13")
-        .header("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ==");
-    client.send(&request.to_bytes()).await.unwrap();
-    assert!(client.head().await.unwrap().first_line.contains("101"));
+    let mut client = open(gateway.http).await;
     gateway.process().signal("TERM");
     refused(gateway.http).await;
     client.send(b"ping").await.unwrap();

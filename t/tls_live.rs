@@ -64,35 +64,29 @@ async fn a_changed_file_is_live_without_dropping_a_connection_and_a_bad_one_is_r
     assert_eq!(open.get("/").await.unwrap().body, "hello", "the connection of the first certificate");
 }
 
+/// Puts a pair into a folder of its own, and points the link at it.
+fn put_folder(gateway: &TlsGateway, version: &str, issued: &Issued) {
+    let dir = gateway.file(version);
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("tls.crt"), issued.cert_pem()).unwrap();
+    std::fs::write(dir.join("tls.key"), issued.key_pem()).unwrap();
+    symlink(version, gateway.file("next")).unwrap();
+    std::fs::rename(gateway.file("next"), gateway.file("..data")).unwrap();
+}
+
 #[tokio::test]
 async fn files_behind_a_swapped_link_are_read_anew_at_once_on_sighup() {
     let certificates = json!([{"cert": "live/tls.crt", "key": "live/tls.key"}]);
     let mut gateway = TlsGateway::prepare(&[], json!({"tls": {"certificates": certificates}}));
     // As Kubernetes mounts a secret: the files are links through a link to a folder.
-    let put = |version: &str, issued: &Issued| {
-        let dir = gateway.file(version);
-        std::fs::create_dir(&dir).unwrap();
-        std::fs::write(dir.join("tls.crt"), issued.cert_pem()).unwrap();
-        std::fs::write(dir.join("tls.key"), issued.key_pem()).unwrap();
-        symlink(version, gateway.file("next")).unwrap();
-        std::fs::rename(gateway.file("next"), gateway.file("..data")).unwrap();
-    };
-    put("1", &gateway.ca.host(&["a.example"]));
+    put_folder(&gateway, "1", &gateway.ca.host(&["a.example"]));
     std::fs::create_dir(gateway.file("live")).unwrap();
     for name in ["tls.crt", "tls.key"] {
         symlink(format!("../..data/{name}"), gateway.file("live").join(name)).unwrap();
     }
     let second = gateway.ca.host(&["a.example"]);
     gateway.boot().await;
-    let put = |version: &str, issued: &Issued| {
-        let dir = gateway.file(version);
-        std::fs::create_dir(&dir).unwrap();
-        std::fs::write(dir.join("tls.crt"), issued.cert_pem()).unwrap();
-        std::fs::write(dir.join("tls.key"), issued.key_pem()).unwrap();
-        symlink(version, gateway.file("next")).unwrap();
-        std::fs::rename(gateway.file("next"), gateway.file("..data")).unwrap();
-    };
-    put("2", &second);
+    put_folder(&gateway, "2", &second);
     gateway.process().signal("HUP");
     gateway.shows("a.example", &second).await;
 }

@@ -30,6 +30,16 @@ async fn node(identity: &Identity, more: &str) -> Nginx {
     .await
 }
 
+/// A node that wants a certificate of `clients`, and the folder it reads that from.
+async fn strict_node(ca: &Ca, clients: &Ca) -> (tempfile::TempDir, Nginx) {
+    let dir = tempfile::tempdir().unwrap();
+    let ca_file = dir.path().join("clients.pem");
+    std::fs::write(&ca_file, clients.pem()).unwrap();
+    let more = format!("ssl_client_certificate {}; ssl_verify_client on;", ca_file.display());
+    let node = node(&ca.issue(&["api.internal"]), &more).await;
+    (dir, node)
+}
+
 async fn ask(gateway: &Gateway, path: &str) -> String {
     gateway.send(Request::get(path).header("Host", "client.example")).await.expect(200).text()
 }
@@ -152,11 +162,7 @@ async fn the_systems_cas_count_only_without_one_of_ones_own() {
 #[tokio::test]
 async fn a_client_certificate_is_shown_when_there_is_one() {
     let (ca, clients) = (Ca::new("good"), Ca::new("clients"));
-    let dir = tempfile::tempdir().unwrap();
-    let ca_file = dir.path().join("clients.pem");
-    std::fs::write(&ca_file, clients.pem()).unwrap();
-    let more = format!("ssl_client_certificate {}; ssl_verify_client on;", ca_file.display());
-    let node = node(&ca.issue(&["api.internal"]), &more).await;
+    let (dir, node) = strict_node(&ca, &clients).await;
     let us = clients.issue(&["gateway-7"]);
     let (cert, key) = us.write(dir.path(), "us");
     let tls = |more: Value| {
@@ -185,11 +191,7 @@ async fn a_client_certificate_is_shown_when_there_is_one() {
 #[tokio::test]
 async fn a_key_put_by_the_admin_api_is_encrypted_in_the_store() {
     let (ca, clients) = (Ca::new("good"), Ca::new("clients"));
-    let dir = tempfile::tempdir().unwrap();
-    let ca_file = dir.path().join("clients.pem");
-    std::fs::write(&ca_file, clients.pem()).unwrap();
-    let more = format!("ssl_client_certificate {}; ssl_verify_client on;", ca_file.display());
-    let node = node(&ca.issue(&["api.internal"]), &more).await;
+    let (_dir, node) = strict_node(&ca, &clients).await;
     let us = clients.issue(&["gateway-7"]);
     let mut gateway = Gateway::start().await;
     let tls = json!({"ca": ca.pem(), "sni": "api.internal", "cert": us.cert, "key": us.key});

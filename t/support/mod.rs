@@ -23,6 +23,7 @@ pub mod python;
 pub mod tcp_proxy;
 pub mod tls;
 pub mod tmpfs;
+pub mod tunnel;
 pub mod upstream;
 
 pub use etcd::Etcd;

@@ -7,16 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use bytes::Bytes;
 use ws_cloud_plugin_sdk::{Env, RouteInfo};
 
 use super::change::{Change, Publish, Rejected, Serving, Warning};
+use super::kept::{Kept, keep, last_good_or};
 use super::object::{Checker, ParsedPlugin, ParsedRoute};
 use super::services::{NodeIndex, Places, ServiceDefaults, Upstreams};
 use super::trust::ParsedService;
 use super::{CompiledRoute, Handle, RouteRetry, RouteState, ServiceIds, Slot, Snapshot};
 use crate::pipeline::{Instance, Pipeline};
-use crate::resource::{BrokenHosts, Invalid, Node, NodeOverlay, Protocol, Timeouts, key};
+use crate::resource::{BrokenHosts, Node, NodeOverlay, Protocol, Timeouts, key};
 use crate::router::{Entry, Pattern, Router};
 use crate::telemetry::Metrics;
 use crate::tls::{self, CertStore, Closed};
@@ -34,14 +34,6 @@ pub struct CompileOptions {
     pub metrics: Arc<Metrics>,
     /// The environment of each plugin, by name, for when it goes live.
     pub env: Box<dyn Fn(&'static str) -> Env + Send + Sync>,
-}
-
-/// An object as the store has it, and its last good version.
-struct Kept<T> {
-    value: Bytes,
-    good: Option<(u64, Bytes, T)>,
-    /// Why the store's version is not the good one.
-    broken: Option<String>,
 }
 
 /// Makes snapshots and publishes them.
@@ -159,7 +151,7 @@ impl Compiler {
     /// One that is as it was keeps its context, and with it the sessions that clients may resume.
     fn take_certificate(&mut self, id: &str, change: Change, restored: Option<Change>, dirty: &mut Dirty) {
         let full_key = change.key.clone();
-        let known = self.certificates.get(id).filter(|kept| kept.broken.is_none());
+        let known = self.certificates.get(id).filter(|kept| !kept.is_broken);
         if known.is_some() && known.map(|kept| &kept.value) == change.value.as_ref() {
             return;
         }
@@ -435,7 +427,7 @@ impl Publish for Compiler {
 
     fn last_good(&self) -> Vec<Change> {
         fn of<T>(family: &str, objects: &BTreeMap<String, Kept<T>>, out: &mut Vec<Change>) {
-            out.extend(objects.iter().filter(|(_, kept)| kept.broken.is_some()).filter_map(|(id, kept)| {
+            out.extend(objects.iter().filter(|(_, kept)| kept.is_broken).filter_map(|(id, kept)| {
                 let (revision, value, _) = kept.good.as_ref()?;
                 Some(Change { key: format!("{family}{id}"), value: Some(value.clone()), revision: *revision })
             }));
@@ -455,10 +447,6 @@ impl Publish for Compiler {
     }
 }
 
-fn last_good_or<T>(objects: &BTreeMap<String, Kept<T>>, id: &str, otherwise: Serving) -> Serving {
-    if objects.get(id).is_some_and(|kept| kept.good.is_some()) { Serving::LastGood } else { otherwise }
-}
-
 /// A thread that drops what is sent to it, until the sender is gone.
 fn graveyard() -> std::sync::mpsc::Sender<Arc<Snapshot>> {
     let (sender, receiver) = std::sync::mpsc::channel();
@@ -467,37 +455,4 @@ fn graveyard() -> std::sync::mpsc::Sender<Arc<Snapshot>> {
         log::warn!("old snapshots are dropped while new ones are made: {e}");
     }
     sender
-}
-
-/// Takes a change into a family. Returns the revision and the reason when the object is broken.
-fn keep<T>(
-    objects: &mut BTreeMap<String, Kept<T>>,
-    id: &str,
-    change: Change,
-    restored: Option<Change>,
-    parse: impl Fn(&str, &[u8]) -> Result<T, Invalid>,
-) -> Option<(u64, String)> {
-    let Some(value) = change.value else {
-        objects.remove(id);
-        return None;
-    };
-    match parse(id, &value) {
-        Ok(parsed) => {
-            let good = Some((change.revision, value.clone(), parsed));
-            objects.insert(id.to_owned(), Kept { value, good, broken: None });
-            None
-        }
-        Err(invalid) => {
-            let before = objects.remove(id).and_then(|kept| kept.good);
-            let good = before.or_else(|| {
-                let Change { value: Some(value), revision, .. } = restored? else { return None };
-                let parsed = parse(id, &value).ok()?;
-                Some((revision, value, parsed))
-            });
-            let reason = invalid.to_string();
-            let broken = Some(reason.clone());
-            objects.insert(id.to_owned(), Kept { value, good, broken });
-            Some((change.revision, reason))
-        }
-    }
 }

@@ -20,6 +20,7 @@ use crate::upstream::{RetryOn, Upstream};
 pub mod change;
 mod compile;
 mod health;
+mod kept;
 mod object;
 mod services;
 #[cfg(test)]

@@ -119,7 +119,7 @@ impl Upstream {
         self.balance(wish, &usable).or_else(|| {
             // A usable node without room is worth waiting for.
             let full = most != u32::MAX && (0..self.nodes.len()).any(|index| possible(index) && is_usable(index));
-            if full { None } else { self.last_resort(wish.key, &|index| possible(index) && has_room(index)) }
+            if full { None } else { self.last_resort(wish, &|index| possible(index) && has_room(index)) }
         })
     }
 
@@ -145,11 +145,19 @@ impl Upstream {
         }
     }
 
-    fn last_resort(&self, key: Option<u64>, possible: &impl Fn(usize) -> bool) -> Option<usize> {
-        match (&self.balancer, key) {
+    fn last_resort(&self, wish: &Wish<'_>, possible: &impl Fn(usize) -> bool) -> Option<usize> {
+        match (&self.balancer, wish.key) {
             (Balancer::Hash { .. }, Some(key)) => self.nearest(key, possible),
-            _ => self.from(self.memory.cursor.fetch_add(1, Ordering::Relaxed)).find(|index| possible(*index)),
+            _ => self.from(self.turn(wish)).find(|index| possible(*index)),
         }
+    }
+
+    /// Where the round stands. A first try moves it on; a second one takes nobody's turn, or with two
+    /// nodes every request would begin at the same one.
+    #[inline]
+    fn turn(&self, wish: &Wish<'_>) -> usize {
+        let step = usize::from(wish.tried.count() == 0);
+        self.memory.cursor.fetch_add(step, Ordering::Relaxed)
     }
 
     /// Whether a node that is starting slowly takes this request. The chance, from 0 to 1, is asked
@@ -184,9 +192,7 @@ impl Upstream {
         if len == 0 {
             return None;
         }
-        // A second try takes nobody's turn: with two nodes every request would begin at the same one.
-        let step = usize::from(wish.tried.count() == 0);
-        let start = if len == 1 { 0 } else { self.memory.cursor.fetch_add(step, Ordering::Relaxed) % len };
+        let start = if len == 1 { 0 } else { self.turn(wish) % len };
         // With a heavy node down the round may hold thousands of its turns in a row; beyond a few
         // times the number of nodes, looking at each node once is shorter.
         let round = schedule[start..].iter().chain(&schedule[..start]).map(|slot| *slot as usize);

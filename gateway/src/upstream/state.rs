@@ -30,7 +30,6 @@ pub struct NodeState {
     /// What requests show.
     pub(super) seen: Seen,
     in_flight: AtomicU32,
-    failures: AtomicU64,
     /// Since when its weight grows; 0 = it has its whole weight.
     warming_since: AtomicU64,
     /// How soon it answers, for the balancer that asks.
@@ -45,7 +44,6 @@ impl Default for NodeState {
             ejection: Ejection::default(),
             seen: Seen::default(),
             in_flight: AtomicU32::new(0),
-            failures: AtomicU64::new(0),
             warming_since: AtomicU64::new(0),
             latency: Latency::default(),
         }
@@ -85,7 +83,6 @@ impl NodeState {
     /// Leaves the node out for a while because it took no connection; `true` when it was not left
     /// out before.
     pub fn eject(&self, time: Duration) -> bool {
-        self.failures.fetch_add(1, Ordering::Relaxed);
         self.ejection.refused(time, now_ms())
     }
 
@@ -142,11 +139,6 @@ impl NodeState {
     /// Requests being served by the node now.
     pub fn in_flight(&self) -> u32 {
         self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Failed connections so far.
-    pub fn failures(&self) -> u64 {
-        self.failures.load(Ordering::Relaxed)
     }
 }
 

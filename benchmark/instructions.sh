@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Counts the user instructions of a request (full work, under callgrind), and fails when they are more
+# than 3 percent above benchmark/instructions.txt.
+#   benchmark/instructions.sh           as CI does
+#   benchmark/instructions.sh --keep    write the new number; say in the commit what was bought with it
+#   PROFILE=quick, BUILD=no, GATEWAY=FILE, BARE=FILE and UPSTREAM=FILE as for run.sh; compare only with
+#   a number of the same profile
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+export PROFILE=${PROFILE:-release}
+folder=target/$PROFILE
+if [[ $PROFILE == dev ]]; then folder=target/debug; fi
+
+etc/install-deps.sh build benchmark
+if [[ ${BUILD:-yes} == yes ]]; then
+    # Not in one command: the gateway would be built with the features that its tests ask for.
+    [[ -n ${GATEWAY:-} ]] || cargo build --profile "$PROFILE" --bin ws-cloud-gateway
+    cargo build --profile "$PROFILE" -p ws-cloud-gateway --example bare --example bench-upstream
+fi
+export GATEWAY=${GATEWAY:-$folder/ws-cloud-gateway}
+export BARE=${BARE:-$folder/bare} UPSTREAM=${UPSTREAM:-$folder/bench-upstream}
+PYTHONPATH=benchmark exec python3 -B -m harness.kept "$@"
