@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -43,6 +43,10 @@ pub(super) struct Connection {
     /// Even: a request header is awaited or read. Odd: it is complete. Grows with every request of
     /// an HTTP/1.1 connection.
     turn: AtomicU32,
+    /// The bytes of the present turn that were read.
+    read: AtomicU64,
+    /// Those of them that are known to be the request's.
+    used: AtomicU64,
     /// The requests there were, when they are counted.
     requests: AtomicU32,
     /// Ends an HTTP/2 connection once its streams have ended.
@@ -79,6 +83,8 @@ impl Connection {
             peer_value: HeaderValue::try_from(text).expect("an ip address is a valid header value"),
             tls: None,
             turn: AtomicU32::new(0),
+            read: AtomicU64::new(0),
+            used: AtomicU64::new(0),
             requests: AtomicU32::new(0),
             retire: OnceLock::new(),
         }
@@ -107,10 +113,23 @@ impl Connection {
         self.turn.fetch_or(1, Ordering::Relaxed);
     }
 
-    /// The next request of the connection begins.
-    pub(super) fn next_request(&self) {
+    /// So many of the bytes that were read were the request's: its header, and a body of known length.
+    pub(super) fn request_had(&self, bytes: u64) {
+        self.used.store(bytes, Ordering::Relaxed);
+    }
+
+    /// The next request of the connection begins. Whether it is certain that none of its bytes has
+    /// been read yet.
+    pub(super) fn next_request(&self) -> bool {
         let turn = self.turn.load(Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(turn & 1), Ordering::Relaxed);
+        self.read.swap(0, Ordering::Relaxed) == self.used.swap(0, Ordering::Relaxed)
+    }
+
+    fn count_read(&self, bytes: usize) {
+        // One task reads from the connection.
+        let read = self.read.load(Ordering::Relaxed) + bytes as u64;
+        self.read.store(read, Ordering::Relaxed);
     }
 
     /// The connection of a session, put there by [`Guarded`].
@@ -207,6 +226,11 @@ pub(super) struct Guarded {
     ahead: BytesMut,
     /// An answer of ours on its way out, in place of anything else that would be written.
     answer: Option<Bytes>,
+    /// Longest wait for the client to take bytes, where Pingora is not asked to see to it: a timer of
+    /// its own for each write would cost every request.
+    send_timeout: Option<Duration>,
+    /// Runs while the client takes nothing.
+    sending: Option<Pin<Box<Sleep>>>,
 }
 
 impl Guarded {
@@ -224,7 +248,26 @@ impl Guarded {
             deadline: None,
             ahead: BytesMut::new(),
             answer: None,
+            send_timeout: None,
+            sending: None,
         })
+    }
+
+    /// Fails writes when the client takes no bytes for so long.
+    pub(super) fn limit_sending(&mut self, timeout: Duration) {
+        self.send_timeout = Some(timeout);
+    }
+
+    /// What came of a write, unless the client has taken nothing for too long.
+    fn in_time<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.sending = None;
+        } else if let Some(timeout) = self.send_timeout {
+            let sending = self.sending.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+            ready!(sending.as_mut().poll(cx));
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")));
+        }
+        written
     }
 
     /// Whether the client speaks HTTP/2 by prior knowledge. Reads only until that is decided, under
@@ -242,6 +285,8 @@ impl Guarded {
             }
         };
         self.ahead = seen;
+        // They will be read again.
+        self.connection.read.store(0, Ordering::Relaxed);
         Ok(is_http2)
     }
 
@@ -337,12 +382,18 @@ impl std::fmt::Debug for Guarded {
 impl AsyncRead for Guarded {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if !this.ahead.is_empty() {
+        let before = buf.filled().len();
+        let result = if !this.ahead.is_empty() {
             let n = this.ahead.len().min(buf.remaining());
             buf.put_slice(&this.ahead.split_to(n));
-            return Poll::Ready(Ok(()));
-        }
-        if this.reading_header() { this.poll_header(cx, buf) } else { Pin::new(&mut this.inner).poll_read(cx, buf) }
+            Poll::Ready(Ok(()))
+        } else if this.reading_header() {
+            this.poll_header(cx, buf)
+        } else {
+            Pin::new(&mut this.inner).poll_read(cx, buf)
+        };
+        this.connection.count_read(buf.filled().len() - before);
+        result
     }
 }
 
@@ -352,7 +403,8 @@ impl AsyncWrite for Guarded {
         if this.reading_header() {
             return this.poll_replaced(cx, buf.len());
         }
-        Pin::new(&mut this.inner).poll_write(cx, buf)
+        let written = Pin::new(&mut this.inner).poll_write(cx, buf);
+        this.in_time(cx, written)
     }
 
     fn poll_write_vectored(
@@ -364,7 +416,8 @@ impl AsyncWrite for Guarded {
         if this.reading_header() {
             return this.poll_replaced(cx, bufs.iter().map(|b| b.len()).sum());
         }
-        Pin::new(&mut this.inner).poll_write_vectored(cx, bufs)
+        let written = Pin::new(&mut this.inner).poll_write_vectored(cx, bufs);
+        this.in_time(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -372,7 +425,9 @@ impl AsyncWrite for Guarded {
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.get_mut().inner).poll_flush(cx)
+        let this = self.get_mut();
+        let flushed = Pin::new(&mut this.inner).poll_flush(cx);
+        this.in_time(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

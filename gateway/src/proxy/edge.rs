@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use pingora::apps::{HttpServerApp, HttpServerOptions, ServerApp};
+use pingora::apps::{HttpPersistentSettings, HttpServerApp, HttpServerOptions, ServerApp};
 use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::default_h2_options;
 use pingora::protocols::{ALPN, Stream};
@@ -17,6 +17,7 @@ use pingora_proxy::HttpProxy;
 use super::arrival::{Arrivals, ConnectionOptions, ProxyHeaders};
 use super::connection::{Connection, Guarded, HeaderLimits};
 use super::handshake::{Handshakes, Tls};
+use super::idle::Idle;
 use super::limits::ConnectionLimits;
 use super::overload::Overload;
 use super::record::Unread;
@@ -118,30 +119,39 @@ impl Edge {
         Self { proxy: Arc::new(proxy), arrivals, limits: Arc::new(limits), options, handshakes, metrics }
     }
 
-    fn session(&self, stream: Stream) -> ServerSession {
+    fn session(&self, stream: Stream, settings: Option<HttpPersistentSettings>) -> ServerSession {
         let mut session = ServerSession::new_http1(stream);
         session.set_read_timeout(Some(self.options.body_timeout));
-        session.set_write_timeout(Some(self.options.send_timeout));
         // Otherwise a request that comes early makes Pingora fail the one before it.
         session.set_pipelining_enabled(true);
+        if let Some(settings) = settings {
+            settings.apply_to_session(&mut session);
+        }
         session
     }
 
-    async fn http1(&self, stream: Guarded, connection: &Connection, shutdown: &ShutdownWatch) {
-        let mut session = self.session(Box::new(stream));
+    async fn http1(&self, mut stream: Guarded, connection: &Connection, shutdown: &ShutdownWatch) {
+        stream.limit_sending(self.options.send_timeout);
+        let mut stream: Stream = Box::new(stream);
+        let Ok(begun) = Idle::first(&mut stream).await else { return stream.shutdown().await };
+        let mut session = self.session(stream, None);
+        session.set_pipelined_prefix(begun);
         // Pingora reads 0 as forever; never that (trap T18).
         let keepalive = self.options.keepalive_timeout.as_secs();
         session.set_keepalive((keepalive > 0 && !*shutdown.borrow()).then_some(keepalive));
         // Pingora counts what may follow; with 0 it reads "no more".
         session.set_keepalive_reuses_remaining(self.options.max_requests_per_connection.checked_sub(1));
-        let mut result = self.proxy.process_new_http(session, shutdown).await;
-        while let Some((stream, settings)) = result.map(|reused| reused.consume()) {
-            connection.next_request();
-            let mut session = self.session(stream);
-            if let Some(settings) = settings {
-                settings.apply_to_session(&mut session);
+        let mut idle = Idle::new(self.options.keepalive_timeout);
+        while let Some(kept) = self.proxy.process_new_http(session, shutdown).await {
+            let (mut stream, settings) = kept.consume();
+            if connection.next_request() {
+                let Ok(begun) = idle.next(&mut stream).await else { return stream.shutdown().await };
+                session = self.session(stream, settings);
+                session.set_pipelined_prefix(begun);
+            } else {
+                // Pingora may hold the beginning of the next request already.
+                session = self.session(stream, settings);
             }
-            result = self.proxy.process_new_http(session, shutdown).await;
         }
     }
 }

@@ -34,6 +34,7 @@ mod handshake;
 mod hash_key;
 mod head;
 mod http2;
+mod idle;
 mod limits;
 mod node;
 mod overload;
@@ -122,16 +123,17 @@ impl Proxy {
 
 #[async_trait]
 impl ProxyHttp for Proxy {
-    type CTX = Context;
+    /// Boxed: Pingora moves it through several futures, and each copies what it is given.
+    type CTX = Box<Context>;
 
-    fn new_ctx(&self) -> Context {
-        Context::new(self.metrics.begin_request())
+    fn new_ctx(&self) -> Box<Context> {
+        Box::new(Context::new(self.metrics.begin_request()))
     }
 
     /// None: each module costs every request.
     fn init_downstream_modules(&self, _modules: &mut HttpModules) {}
 
-    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<bool> {
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Box<Context>) -> pingora::Result<bool> {
         if self.draining.load(Ordering::Relaxed) || self.overload.closes_connections() {
             session.set_keepalive(None);
         }
@@ -146,11 +148,11 @@ impl ProxyHttp for Proxy {
         }
     }
 
-    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Box<HttpPeer>> {
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Box<Context>) -> pingora::Result<Box<HttpPeer>> {
         self.next_peer(session, ctx).await
     }
 
-    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Context, error: Box<Error>) -> Box<Error> {
+    fn fail_to_connect(&self, _: &mut Session, _: &HttpPeer, ctx: &mut Box<Context>, error: Box<Error>) -> Box<Error> {
         self.connect_failed(ctx, error)
     }
 
@@ -161,7 +163,7 @@ impl ProxyHttp for Proxy {
         _peer: &HttpPeer,
         _fd: std::os::unix::io::RawFd,
         digest: Option<&Digest>,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
     ) -> pingora::Result<()> {
         if digest.is_some_and(is_untrusted) {
             let reason = "the certificate is not for the node's address";
@@ -175,7 +177,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         request: &mut RequestHeader,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
     ) -> pingora::Result<()> {
         self.prepare(session, request, ctx)
     }
@@ -185,7 +187,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
     ) -> pingora::Result<()> {
         self.request_body(session, ctx, body, end_of_stream)
     }
@@ -194,7 +196,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
     ) -> pingora::Result<()> {
         self.upstream_answered(session, ctx, response.status.as_u16())
     }
@@ -203,7 +205,7 @@ impl ProxyHttp for Proxy {
         &self,
         session: &mut Session,
         response: &mut ResponseHeader,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
     ) -> pingora::Result<()> {
         if session.req_header().version == Version::HTTP_10 {
             // An HTTP/1.0 client knows no chunks; its response ends with the connection.
@@ -232,7 +234,7 @@ impl ProxyHttp for Proxy {
         session: &mut Session,
         body: &mut Option<Bytes>,
         end_of_stream: bool,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
     ) -> pingora::Result<Option<Duration>> {
         self.response_body(session, ctx, body, end_of_stream).map(|()| None)
     }
@@ -242,27 +244,27 @@ impl ProxyHttp for Proxy {
         peer: &HttpPeer,
         session: &mut Session,
         error: Box<Error>,
-        ctx: &mut Context,
+        ctx: &mut Box<Context>,
         reused: bool,
     ) -> Box<Error> {
         self.exchange_failed(peer, session, ctx, error, reused)
     }
 
-    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Box<Context>) -> FailToProxy {
         let status = self.fail(session, ctx, error).await;
         FailToProxy { error_code: status, can_reuse_downstream: false }
     }
 
-    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Box<Context>) {
         self.record(session, ctx, error);
     }
 
     /// The access log has every request, and `Proxy::record` tells the error log what matters.
-    fn suppress_error_log(&self, _: &Session, _: &Context, _: &Error) -> bool {
+    fn suppress_error_log(&self, _: &Session, _: &Box<Context>, _: &Error) -> bool {
         true
     }
 
-    fn suppress_proxy_warn_log(&self, _: &Session, _: &Context, _: &Error, _: ProxyWarnLogContext) -> bool {
+    fn suppress_proxy_warn_log(&self, _: &Session, _: &Box<Context>, _: &Error, _: ProxyWarnLogContext) -> bool {
         true
     }
 }

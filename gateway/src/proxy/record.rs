@@ -40,6 +40,7 @@ impl Unread {
 
 impl Proxy {
     pub(super) fn record(&self, session: &mut Session, ctx: &mut Context, error: Option<&Error>) {
+        note_length(session, ctx);
         if ctx.kind == Kind::Internal {
             return;
         }
@@ -151,6 +152,15 @@ impl Proxy {
             response_time: ctx.started.elapsed(),
             service: ctx.route.as_ref().map(|route| route.info.service.as_str()).filter(|s| !s.is_empty()),
         });
+    }
+}
+
+/// Tells the connection which of the bytes that were read were this request's. Of a chunked body that
+/// is not known: frames are not counted.
+fn note_length(session: &Session, ctx: &Context) {
+    if let (Some(connection), Some(http1)) = (&ctx.connection, session.as_http1()) {
+        let header = http1.get_headers_raw_bytes().len();
+        connection.request_had((header + session.body_bytes_read()) as u64);
     }
 }
 

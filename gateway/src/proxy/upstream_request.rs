@@ -13,9 +13,10 @@ use super::context::{Context, Kind};
 use super::{Proxy, head};
 use crate::request::{host, path};
 
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
-const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+// Texts, not `HeaderName`s: of those Pingora makes a copy to keep the case of the name.
+const X_REAL_IP: &str = "x-real-ip";
+const X_FORWARDED_FOR: &str = "x-forwarded-for";
+const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
 /// Tells the admin's own socket who is asking; never taken from a client.
 pub(super) const X_GATEWAY_PEER: HeaderName = HeaderName::from_static("x-gateway-peer");
 

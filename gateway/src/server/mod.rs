@@ -65,8 +65,9 @@ pub(crate) use options::{certificate_files, checker};
 pub use upgrade::Predecessor;
 
 /// Per-connection buffers. Pingora's default of 64 KiB each way costs 62 KB an idle connection
-/// (trap T17); these hold a usual request head and a segment.
-const READ_BUFFER: usize = 8192;
+/// (trap T17). What reads brings its own buffer, except OpenSSL, which asks for five bytes at first.
+const READ_BUFFER: usize = 0;
+const TLS_READ_BUFFER: usize = 2048;
 const WRITE_BUFFER: usize = 1460;
 
 /// How long the data plane may take to listen.
@@ -357,7 +358,8 @@ fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<
     );
     let mut service = Service::new("gateway".into(), edge);
     for (_, address) in config.data_addresses() {
-        let buffers = L4BufferSettings::new(READ_BUFFER, WRITE_BUFFER);
+        let read = if config.tls.listen.contains(&address) { TLS_READ_BUFFER } else { READ_BUFFER };
+        let buffers = L4BufferSettings::new(read, WRITE_BUFFER);
         service.add_listener(ListenerConfig::tcp(address.to_string()).l4_buffer(buffers));
         log::info!("listening on {address}");
     }

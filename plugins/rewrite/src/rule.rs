@@ -4,6 +4,7 @@ use regex::bytes::{CaptureLocations, Match, Regex, RegexBuilder};
 use ws_cloud_plugin_sdk::http::StatusCode;
 use ws_cloud_plugin_sdk::{ConfigError, Response};
 
+use crate::prefix::{Found, Prefix};
 use crate::replacement::Replacement;
 
 const MAX_PATTERN: usize = 1024;
@@ -24,6 +25,8 @@ const MAX_SEARCHED: usize = 2 << 20;
 #[derive(Debug)]
 pub(crate) struct Rule {
     regex: Regex,
+    /// The same, where its shape needs no regex.
+    prefix: Option<Prefix>,
     replacement: Replacement,
 }
 
@@ -48,7 +51,8 @@ impl Refused {
 
 impl Rule {
     pub(crate) fn new(pattern: &str, replace: &str) -> Result<Self, ConfigError> {
-        Ok(Self { regex: compile(pattern)?, replacement: Replacement::parse(replace)? })
+        let (regex, prefix) = compile(pattern)?;
+        Ok(Self { regex, prefix, replacement: Replacement::parse(replace)? })
     }
 
     /// The path with every match replaced; `None` when nothing matches.
@@ -56,10 +60,25 @@ impl Rule {
         if path.len() > MAX_PATH {
             return Err(Refused::TooLong);
         }
+        if let Some(prefix) = &self.prefix {
+            let found = prefix.find(path.as_bytes());
+            return found.map(|found| finish(self.replace_prefix(path.as_bytes(), &found))).transpose();
+        }
         match self.regex.find(path.as_bytes()) {
             Some(first) => self.replace_all(path.as_bytes(), first).and_then(finish).map(Some),
             None => Ok(None),
         }
+    }
+
+    fn replace_prefix(&self, path: &[u8], found: &Found) -> Vec<u8> {
+        let mut result = Vec::with_capacity(1 + path.len() + self.replacement.len_hint());
+        self.replacement.write(&mut result, |group| match group {
+            0 => Some(&path[..found.end]),
+            1 => found.group.map(|begins| &path[begins..found.end]),
+            _ => None,
+        });
+        result.extend_from_slice(&path[found.end..]);
+        result
     }
 
     /// Matches follow each other as in `ngx.re.gsub` (and Perl), which is not quite how the regex
@@ -99,21 +118,22 @@ impl Rule {
 
 /// Bytes, not characters: that is how PCRE reads a pattern without its `u` flag, so `.` is a byte
 /// and `\d`, `\w` and `\s` are ASCII. `(?u)` in a pattern asks for characters.
-fn compile(pattern: &str) -> Result<Regex, ConfigError> {
+fn compile(pattern: &str) -> Result<(Regex, Option<Prefix>), ConfigError> {
     if pattern.len() > MAX_PATTERN {
         let reason = format!("is {} bytes long, more than {MAX_PATTERN}", pattern.len());
         return Err(ConfigError::at("regex", reason));
     }
     let syntax = regex_syntax::ParserBuilder::new().unicode(false).utf8(false).build().parse(pattern);
-    if let Err(e) = syntax {
-        return Err(ConfigError::at("regex", describe(&e, pattern)));
-    }
-    RegexBuilder::new(pattern)
+    let syntax = syntax.map_err(|e| ConfigError::at("regex", describe(&e, pattern)))?;
+    let regex = RegexBuilder::new(pattern)
         .unicode(false)
         .size_limit(MAX_PROGRAM)
         .dfa_size_limit(MAX_DFA_CACHE)
         .build()
-        .map_err(|_| ConfigError::at("regex", format!("{pattern:?} takes more than {MAX_PROGRAM} bytes when compiled")))
+        .map_err(|_| {
+            ConfigError::at("regex", format!("{pattern:?} takes more than {MAX_PROGRAM} bytes when compiled"))
+        })?;
+    Ok((regex, Prefix::of(&syntax)))
 }
 
 /// One line for what the regex crate says in five.
@@ -143,6 +163,11 @@ fn finish(mut result: Vec<u8>) -> Result<String, Refused> {
 /// Whether some server would find a `.` or `..` in the path. The one that was matched has none,
 /// so the rewrite made it: `^/api` by nothing makes `/../x` out of `/api../x`.
 fn has_dot_segment(path: &str) -> bool {
+    // Nearly every path is done with after one look: it begins with a slash, as each segment does.
+    let bytes = path.as_bytes();
+    if !bytes.iter().any(|b| matches!(b, b'%' | b'\\')) && !bytes.windows(2).any(|pair| pair == b"/.") {
+        return false;
+    }
     let any = |path: &str| path.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | "..")));
     if !path.contains(['%', '\\']) {
         return any(path);
