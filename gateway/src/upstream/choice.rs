@@ -148,6 +148,10 @@ impl Upstream {
     fn last_resort(&self, wish: &Wish<'_>, possible: &impl Fn(usize) -> bool) -> Option<usize> {
         match (&self.balancer, wish.key) {
             (Balancer::Hash { .. }, Some(key)) => self.nearest(key, possible),
+            // The round has been moved on already, in search of a usable node.
+            (Balancer::Hash { .. } | Balancer::RoundRobin(_), _) => {
+                self.from(self.memory.cursor.load(Ordering::Relaxed)).find(|index| possible(*index))
+            }
             _ => self.from(self.turn(wish)).find(|index| possible(*index)),
         }
     }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod dot_segment;
 mod prefix;
 mod replacement;
 mod rule;

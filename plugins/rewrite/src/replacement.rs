@@ -44,19 +44,25 @@ impl Replacement {
         self.parts.iter().any(|part| matches!(part, Part::Group(_)))
     }
 
-    pub(crate) fn len_hint(&self) -> usize {
-        self.parts.iter().map(|part| if let Part::Text(text) = part { text.len() } else { 0 }).sum()
-    }
-
-    /// Appends the replacement of one match. A group that did not take part, or that the pattern
-    /// does not have, is empty.
-    pub(crate) fn write<'p>(&self, result: &mut Vec<u8>, group: impl Fn(usize) -> Option<&'p [u8]>) {
+    /// Hands out the replacement of one match, piece by piece, as text or as bytes. A group that did
+    /// not take part, or that the pattern does not have, is empty.
+    pub(crate) fn write<'p, T: ?Sized + 'p>(&self, group: impl Fn(usize) -> Option<&'p T>, mut append: impl FnMut(&T))
+    where
+        str: AsRef<T>,
+    {
         for part in &self.parts {
             match part {
-                Part::Text(text) => result.extend_from_slice(text.as_bytes()),
-                Part::Group(number) => result.extend_from_slice(group(*number).unwrap_or_default()),
+                Part::Text(text) => append(text.as_str().as_ref()),
+                Part::Group(number) => group(*number).into_iter().for_each(&mut append),
             }
         }
+    }
+
+    /// How many bytes [`write`](Self::write) hands out.
+    pub(crate) fn len<'p>(&self, group: impl Fn(usize) -> Option<&'p str>) -> usize {
+        let mut len = 0;
+        self.write(group, |piece: &str| len += piece.len());
+        len
     }
 }
 

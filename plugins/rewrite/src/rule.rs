@@ -4,6 +4,7 @@ use regex::bytes::{CaptureLocations, Match, Regex, RegexBuilder};
 use ws_cloud_plugin_sdk::http::StatusCode;
 use ws_cloud_plugin_sdk::{ConfigError, Response};
 
+use crate::dot_segment::has_dot_segment;
 use crate::prefix::{Found, Prefix};
 use crate::replacement::Replacement;
 
@@ -60,59 +61,58 @@ impl Rule {
         if path.len() > MAX_PATH {
             return Err(Refused::TooLong);
         }
-        if let Some(prefix) = &self.prefix {
-            let found = prefix.find(path.as_bytes());
-            return found.map(|found| finish(self.replace_prefix(path.as_bytes(), &found))).transpose();
-        }
-        match self.regex.find(path.as_bytes()) {
-            Some(first) => self.replace_all(path.as_bytes(), first).and_then(finish).map(Some),
-            None => Ok(None),
+        match &self.prefix {
+            Some(prefix) => prefix.find(path).map(|found| self.replace_prefix(&found)).transpose(),
+            None => self.replace_all(path.as_bytes())?.map(finish).transpose(),
         }
     }
 
-    fn replace_prefix(&self, path: &[u8], found: &Found) -> Vec<u8> {
-        let mut result = Vec::with_capacity(1 + path.len() + self.replacement.len_hint());
-        self.replacement.write(&mut result, |group| match group {
-            0 => Some(&path[..found.end]),
-            1 => found.group.map(|begins| &path[begins..found.end]),
-            _ => None,
-        });
-        result.extend_from_slice(&path[found.end..]);
-        result
+    fn replace_prefix(&self, found: &Found<'_>) -> Result<String, Refused> {
+        let group = |number| found.group(number);
+        let len = self.replacement.len(group) + found.after.len();
+        if len > MAX_PATH {
+            return Err(Refused::TooLong);
+        }
+        let mut result = String::with_capacity(1 + len);
+        self.replacement.write(group, |piece: &str| result.push_str(piece));
+        result.push_str(found.after);
+        if !result.starts_with('/') {
+            result.insert(0, '/');
+        }
+        check(result)
     }
 
     /// Matches follow each other as in `ngx.re.gsub` (and Perl), which is not quite how the regex
     /// crate iterates: an empty match counts even right behind another match.
-    fn replace_all<'p>(&self, path: &'p [u8], first: Match<'p>) -> Result<Vec<u8>, Refused> {
+    fn replace_all(&self, path: &[u8]) -> Result<Option<Vec<u8>>, Refused> {
         let mut groups = self.replacement.has_groups().then(|| self.regex.capture_locations());
-        let mut result = Vec::with_capacity(1 + path.len() + self.replacement.len_hint());
+        let Some(mut found) = self.find_at(path, 0, groups.as_mut()) else { return Ok(None) };
+        let mut result = Vec::with_capacity(1 + path.len() + self.replacement.len(|_| None));
         let (mut copied, mut searched) = (0, 0);
-        let mut next = Some(first);
-        while let Some(found) = next {
+        loop {
             result.extend_from_slice(&path[copied..found.start()]);
-            self.write_replacement(path, found, groups.as_mut(), &mut result);
+            let group = |number| groups.as_ref()?.get(number).map(|(start, end)| &path[start..end]);
+            self.replacement.write(group, |piece: &[u8]| result.extend_from_slice(piece));
             copied = found.end();
             let from = found.end() + usize::from(found.is_empty());
             searched += path.len().saturating_sub(from);
             if result.len() > MAX_PATH || searched > MAX_SEARCHED {
                 return Err(Refused::TooLong);
             }
-            next = if from <= path.len() { self.regex.find_at(path, from) } else { None };
+            let Some(next) = self.find_at(path, from, groups.as_mut()) else { break };
+            found = next;
         }
         result.extend_from_slice(&path[copied..]);
-        Ok(result)
+        Ok(Some(result))
     }
 
-    fn write_replacement(
-        &self,
-        path: &[u8],
-        found: Match<'_>,
-        groups: Option<&mut CaptureLocations>,
-        result: &mut Vec<u8>,
-    ) {
-        let Some(groups) = groups else { return self.replacement.write(result, |_| None) };
-        self.regex.captures_read_at(groups, path, found.start());
-        self.replacement.write(result, |group| groups.get(group).map(|(start, end)| &path[start..end]));
+    /// The next match at or after `from`, and its groups where the replacement has some.
+    fn find_at<'p>(&self, path: &'p [u8], from: usize, groups: Option<&mut CaptureLocations>) -> Option<Match<'p>> {
+        match groups {
+            _ if from > path.len() => None,
+            Some(groups) => self.regex.captures_read_at(groups, path, from),
+            None => self.regex.find_at(path, from),
+        }
     }
 }
 
@@ -154,25 +154,41 @@ fn finish(mut result: Vec<u8>) -> Result<String, Refused> {
         result.insert(0, b'/');
     }
     if result.len() > MAX_PATH {
+        return Err(Refused::TooLong); // also where it is no text
+    }
+    check(String::from_utf8(result).map_err(|_| Refused::Malformed)?)
+}
+
+fn check(path: String) -> Result<String, Refused> {
+    if path.len() > MAX_PATH {
         return Err(Refused::TooLong);
     }
-    let path = String::from_utf8(result).map_err(|_| Refused::Malformed)?;
     if has_dot_segment(&path) { Err(Refused::Malformed) } else { Ok(path) }
 }
 
-/// Whether some server would find a `.` or `..` in the path. The one that was matched has none,
-/// so the rewrite made it: `^/api` by nothing makes `/../x` out of `/api../x`.
-fn has_dot_segment(path: &str) -> bool {
-    // Nearly every path is done with after one look: it begins with a slash, as each segment does.
-    let bytes = path.as_bytes();
-    if !bytes.iter().any(|b| matches!(b, b'%' | b'\\')) && !bytes.windows(2).any(|pair| pair == b"/.") {
-        return false;
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1024))]
+        #[test]
+        fn without_its_regex_a_prefix_rule_gives_the_same(
+            literal in "[a-c/.%é]{0,4}",
+            rest in r"(|\(\.\*\)\$?)",
+            replace in r"([a-c/.%é\\]|\$[0-2$]|\$\{1\}){0,5}",
+            path in r"[a-c/.%é\\\n]{0,10}",
+            begins_so in any::<bool>(),
+            repeat in prop_oneof![9 => Just(1_usize), 1 => 1..9000_usize],
+        ) {
+            let path = if begins_so { format!("{literal}{}", path.repeat(repeat)) } else { path };
+            let fast = Rule::new(&format!("^{}{rest}", regex::escape(&literal)), &replace).unwrap();
+            prop_assert!(fast.prefix.is_some());
+            let (regex, _) = compile(fast.regex.as_str()).unwrap();
+            let general = Rule { regex, prefix: None, replacement: Replacement::parse(&replace).unwrap() };
+            prop_assert_eq!(fast.apply(&path), general.apply(&path));
+        }
     }
-    let any = |path: &str| path.split('/').any(|segment| matches!(segment.split(';').next(), Some("." | "..")));
-    if !path.contains(['%', '\\']) {
-        return any(path);
-    }
-    // What the request's own path is checked for before routing: `..%2F`, `..%5C`, `%2e%2e`.
-    let path = path.to_ascii_lowercase().replace("%2f", "/").replace("%5c", "/").replace('\\', "/");
-    any(&path.replace("%2e", "."))
 }
