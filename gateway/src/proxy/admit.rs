@@ -64,10 +64,16 @@ impl Proxy {
             leave_out_underscored(session.req_header_mut());
         }
         let request = session.req_header();
-        let authority = request.uri.authority().map(|a| a.as_str());
-        if has_hidden_length(session) {
+        let is_chunked = request.headers.contains_key(header::TRANSFER_ENCODING);
+        if is_chunked && has_length(session) {
             return Err(malformed(&framing::FramingError::ContentLengthAndTransferEncoding));
         }
+        if is_chunked {
+            // Pingora is lenient with chunks: what is read behind them is nobody's request.
+            session.set_pipelining_enabled(false);
+        }
+        let request = session.req_header();
+        let authority = request.uri.authority().map(|a| a.as_str());
         if request.method == Method::CONNECT {
             return Err(answer::NO_CONNECT);
         }
@@ -216,11 +222,8 @@ fn raw_path(target: &[u8]) -> &[u8] {
 
 /// Pingora takes the Content-Length out of a request that has a Transfer-Encoding too, before anyone
 /// can see it; only the raw header still tells.
-fn has_hidden_length(session: &Session) -> bool {
+fn has_length(session: &Session) -> bool {
     const NAME: &[u8] = b"\ncontent-length";
-    if !session.req_header().headers.contains_key(header::TRANSFER_ENCODING) {
-        return false;
-    }
     let raw = session.as_http1().map(|http1| http1.get_headers_raw_bytes()).unwrap_or_default();
     raw.windows(NAME.len()).any(|window| window.eq_ignore_ascii_case(NAME))
 }

@@ -122,11 +122,11 @@ impl Edge {
     fn session(&self, stream: Stream, settings: Option<HttpPersistentSettings>) -> ServerSession {
         let mut session = ServerSession::new_http1(stream);
         session.set_read_timeout(Some(self.options.body_timeout));
-        // Otherwise a request that comes early makes Pingora fail the one before it.
-        session.set_pipelining_enabled(true);
         if let Some(settings) = settings {
             settings.apply_to_session(&mut session);
         }
+        // Otherwise a request that comes early makes Pingora fail the one before it.
+        session.set_pipelining_enabled(true);
         session
     }
 
