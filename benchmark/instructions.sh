@@ -14,9 +14,8 @@ if [[ $PROFILE == dev ]]; then folder=target/debug; fi
 
 etc/install-deps.sh build benchmark
 if [[ ${BUILD:-yes} == yes ]]; then
-    # Not in one command: the gateway would be built with the features that its tests ask for.
     [[ -n ${GATEWAY:-} ]] || cargo build --profile "$PROFILE" --bin ws-cloud-gateway
-    cargo build --profile "$PROFILE" -p ws-cloud-gateway -p ws-cloud-gateway-benchmark --bins
+    cargo build --profile "$PROFILE" -p ws-cloud-gateway-benchmark
 fi
 export GATEWAY=${GATEWAY:-$folder/ws-cloud-gateway}
 export BARE=${BARE:-$folder/bare} UPSTREAM=${UPSTREAM:-$folder/bench-upstream}

