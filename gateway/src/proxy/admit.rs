@@ -35,7 +35,7 @@ impl Proxy {
             return Ok(Admission::Refuse(refusal));
         }
         let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) else { return Ok(Admission::Proxy) };
-        let mut head = head::Request(session.req_header_mut());
+        let mut head = head::Request::new(session.req_header_mut());
         let mut request = RequestCtx::new(&mut head, state);
         let flow = if route.pipeline.waits {
             route.pipeline.request_filter_async(&mut request).await
@@ -63,6 +63,7 @@ impl Proxy {
         if checked.map_err(|e| malformed(&e))? {
             leave_out_underscored(session.req_header_mut());
         }
+        head::forget_case(session.req_header_mut());
         let request = session.req_header();
         let is_chunked = request.headers.contains_key(header::TRANSFER_ENCODING);
         if is_chunked && has_length(session) {

@@ -91,7 +91,7 @@ impl Proxy {
         }
         let choice = ctx.choice.get_or_insert_default();
         choice.attempt = u32::try_from(ctx.tried.count() + 1).unwrap_or(u32::MAX);
-        let mut head = head::Request(session.req_header_mut());
+        let mut head = head::Request::new(session.req_header_mut());
         let mut request = RequestCtx::new(&mut head, state);
         route.pipeline.upstream_peer(&mut request, choice).map_err(|panic| self.panicked(&panic))?;
         let allowed = |node: &Node| !choice.excluded().contains(&node.address);

@@ -7,16 +7,15 @@ use http::{HeaderName, HeaderValue, Uri, Version, header};
 use pingora::http::RequestHeader;
 use pingora::{ErrorType, OrErr};
 use pingora_proxy::Session;
-use ws_cloud_plugin_sdk::RequestState;
+use ws_cloud_plugin_sdk::{RequestHead as _, RequestState};
 
 use super::context::{Context, Kind};
 use super::{Proxy, head};
 use crate::request::{host, path};
 
-// Texts, not `HeaderName`s: of those Pingora makes a copy to keep the case of the name.
-const X_REAL_IP: &str = "x-real-ip";
-const X_FORWARDED_FOR: &str = "x-forwarded-for";
-const X_FORWARDED_PROTO: &str = "x-forwarded-proto";
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// Tells the admin's own socket who is asking; never taken from a client.
 pub(super) const X_GATEWAY_PEER: HeaderName = HeaderName::from_static("x-gateway-peer");
 
@@ -46,14 +45,14 @@ impl Proxy {
             Some(ip) if from_trusted => address_value(ip)?,
             _ => connection.peer_value.clone(),
         };
-        request.insert_header(X_REAL_IP, client)?;
-        append_forwarded_for(request, &connection.peer_value)?;
-        if !from_trusted || !request.headers.contains_key(X_FORWARDED_PROTO) {
-            request.insert_header(X_FORWARDED_PROTO, self.scheme(session))?;
+        let mut head = head::Request::new(request);
+        head.insert_header(X_REAL_IP, client);
+        append_forwarded_for(&mut head, &connection.peer_value)?;
+        if !from_trusted || !head.headers().contains_key(X_FORWARDED_PROTO) {
+            head.insert_header(X_FORWARDED_PROTO, self.scheme(session));
         }
-        request.remove_header(&X_GATEWAY_PEER);
+        head.remove_header(&X_GATEWAY_PEER);
         if let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) {
-            let mut head = head::Request(request);
             route.pipeline.upstream_request_filter(state, &mut head).map_err(|panic| self.panicked(&panic))?;
         }
         Ok(())
@@ -111,10 +110,11 @@ fn set_host(session: &Session, request: &mut RequestHeader, ctx: &Context) -> pi
     Ok(())
 }
 
-fn append_forwarded_for(request: &mut RequestHeader, peer: &HeaderValue) -> pingora::Result<()> {
-    let mut values = request.headers.get_all(X_FORWARDED_FOR).iter();
+fn append_forwarded_for(head: &mut head::Request<'_>, peer: &HeaderValue) -> pingora::Result<()> {
+    let mut values = head.headers().get_all(X_FORWARDED_FOR).iter();
     let Some(first) = values.next() else {
-        return request.insert_header(X_FORWARDED_FOR, peer.clone());
+        head.insert_header(X_FORWARDED_FOR, peer.clone());
+        return Ok(());
     };
     let mut joined = Vec::with_capacity(first.len() + peer.len() + 2);
     joined.extend_from_slice(first.as_bytes());
@@ -124,7 +124,8 @@ fn append_forwarded_for(request: &mut RequestHeader, peer: &HeaderValue) -> ping
     }
     let value =
         HeaderValue::from_bytes(&joined).or_err(ErrorType::InternalError, "a list of addresses is a header value")?;
-    request.insert_header(X_FORWARDED_FOR, value)
+    head.insert_header(X_FORWARDED_FOR, value);
+    Ok(())
 }
 
 fn address_value(ip: IpAddr) -> pingora::Result<HeaderValue> {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use pingora::connectors::TransportConnector;
@@ -15,14 +16,20 @@ use super::{Check, Probe, grpc, http};
 use crate::upstream::Node;
 
 /// Performs probes. Each has a connection of its own.
+///
+/// Both connectors are made when they are first needed: each reads the system's certificate
+/// authorities, which takes longer than all the rest of a start.
 pub struct Prober {
-    connector: TransportConnector,
-    tcp: TcpHealthCheck,
+    connector: LazyLock<TransportConnector>,
+    tcp: LazyLock<TcpHealthCheck>,
 }
 
 impl Default for Prober {
     fn default() -> Self {
-        Self { connector: TransportConnector::new(None), tcp: *TcpHealthCheck::new() }
+        Self {
+            connector: LazyLock::new(|| TransportConnector::new(None)),
+            tcp: LazyLock::new(|| *TcpHealthCheck::new()),
+        }
     }
 }
 
