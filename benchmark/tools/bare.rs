@@ -23,7 +23,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora_proxy::{HttpProxy, ProxyHttp, Session, http_proxy};
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 struct Bare {
     peers: Vec<HttpPeer>,

@@ -12,7 +12,7 @@ from ..bench import Bench, Figures
 from ..measurements import Measurements
 from ..peers import BARE, Running
 
-PEERS = ("gateway", "gateway-pgo", "nginx", "haproxy")
+PEERS = ("gateway", "gateway-pgo", "pingora", "nginx", "haproxy")
 DOWN, UP, EVENTS, WEBSOCKET = "1 GiB down", "1 GiB up", "100,000 events", "WebSocket echo"
 CASES = (DOWN, UP, EVENTS, WEBSOCKET)
 GIB = 1 << 30
