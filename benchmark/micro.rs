@@ -15,7 +15,7 @@ use ws_cloud_gateway::sdk::{
     ConfigError, Env, Factory, Flow, Outcome, Phases, Plugin, RequestCtx, RequestHead, RequestState, ResponseHead,
 };
 use ws_cloud_gateway::snapshot::{Change, Checker, CompileOptions, Compiler, Publish as _, ServiceDefaults};
-use ws_cloud_gateway::telemetry::Metrics;
+use ws_cloud_gateway::telemetry::{AccessRecord, Metrics, Try};
 use ws_cloud_gateway::upstream::{
     Balancing, HashOn, Hashing, Node, PeerOptions, Peers, Tried, Upstream, UpstreamOptions, Wish,
 };
@@ -216,9 +216,61 @@ fn paths(c: &mut Criterion) {
     }
 }
 
+/// A line of the access log, as a browser's request makes it.
+fn log_line(c: &mut Criterion) {
+    let tries =
+        [Try { upstream: "127.0.0.1:8081", status: Some(200), time: Some(Duration::from_millis(3)), ..Try::default() }];
+    let record = AccessRecord {
+        domain: Some(b"example.com"),
+        method: Some("GET"),
+        uri: Some(b"/hello/world"),
+        origin_uri: Some(b"/innerapi/hello/world"),
+        querystring: Some(b"page=2&size=50"),
+        protocol: Some("HTTP/1.1"),
+        status: Some(200),
+        bytes: 512,
+        useragent: Some(b"Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+        client: Some("192.0.2.7"),
+        tries: &tries,
+        trace_id: Some(b"0192f0c1-2f3a-7c4e-9a54-0d2b6f1e8c77"),
+        response_time: Duration::from_millis(4),
+        service: Some("hello"),
+        ..AccessRecord::default()
+    };
+    let mut line = Vec::with_capacity(1024);
+    c.bench_function("write a line of the access log", |b| {
+        b.iter(|| {
+            line.clear();
+            record.write(&mut line);
+            black_box(&line);
+        });
+    });
+}
+
+/// The rewrite plugin through its pipeline: a rule that needs no regex on the way, and one that does.
+fn rewrite(c: &mut Criterion) {
+    let registry = Registry::new(ws_cloud_plugin_standard::factories(), &[]).expect("the names are different");
+    for (name, regex, replace) in
+        [("a prefix", "^/innerapi/(.*)$", "/$1"), ("by regex", "^/innerapi/([a-z]+)/([a-z]+)$", "/$2/$1")]
+    {
+        let settings = json!({"regex": regex, "replace": replace});
+        let pipeline = Pipeline::new([registry.build("rewrite", settings).expect("they are right")]);
+        let mut head = Head(HeaderMap::new());
+        let path = "/innerapi/hello/world";
+        c.bench_function(&format!("rewrite a path: {name}"), |b| {
+            b.iter(|| {
+                let client = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                let mut state = RequestState::new(Arc::default(), client, path.into(), None);
+                black_box(&pipeline.request_filter(&mut RequestCtx::new(&mut head, &mut state)));
+                assert_ne!(black_box(state.path()), path);
+            });
+        });
+    }
+}
+
 criterion_group! {
     name = micro;
     config = Criterion::default().sample_size(20);
-    targets = plugins, routes, nodes, paths, one_change
+    targets = plugins, rewrite, log_line, routes, nodes, paths, one_change
 }
 criterion_main!(micro);
