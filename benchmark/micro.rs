@@ -218,8 +218,7 @@ fn paths(c: &mut Criterion) {
 
 /// A line of the access log, as a browser's request makes it.
 fn log_line(c: &mut Criterion) {
-    let tries =
-        [Try { upstream: "127.0.0.1:8081", status: Some(200), time: Some(Duration::from_millis(3)), ..Try::default() }];
+    let tries = [Try { upstream: "127.0.0.1:8081", status: Some(200), time: Some(Duration::from_millis(3)) }];
     let record = AccessRecord {
         domain: Some(b"example.com"),
         method: Some("GET"),
