@@ -93,7 +93,7 @@ fn routes(c: &mut Criterion) {
                     headers: Vec::new(),
                     query: Vec::new(),
                     priority: 0,
-                    key: i.to_string(),
+                    key: i.to_string().into(),
                     target: i,
                 })
                 .collect()
