@@ -118,7 +118,11 @@ impl Control {
         }
         let job = match self.published {
             Published::Table => Job::Apply { revision: self.revision, changes },
-            Published::Nothing | Published::Unknown => self.replace_job(),
+            Published::Nothing | Published::Unknown => {
+                // All of it is among what follows; at a start there is no need to have it twice.
+                drop(changes);
+                self.replace_job()
+            }
         };
         if !first || self.heard {
             self.saver.touch();

@@ -142,7 +142,12 @@ impl Table {
         }
         let handed = Arc::make_mut(&mut self.handed);
         let changes = self.puts.iter().map(|(key, version)| version.change(key)).collect();
-        handed.append(&mut self.puts);
+        // Appending walks all there is, which pays for many only.
+        if self.puts.len() < handed.len() / 16 {
+            handed.extend(std::mem::take(&mut self.puts));
+        } else {
+            handed.append(&mut self.puts);
+        }
         changes
     }
 

@@ -302,25 +302,30 @@ impl Compiler {
 
 impl Publish for Compiler {
     fn replace(&mut self, revision: u64, entries: Vec<Change>) {
-        let present: HashSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
-        let gone = self.keys().into_iter().filter(|key| !present.contains(key.as_str()));
-        let gone: Vec<Change> = gone.map(|key| Change { key, value: None, revision }).collect();
         self.routes.begin_anew();
-        self.apply(revision, gone.into_iter().chain(entries).collect());
+        let mut gone = self.keys();
+        if gone.is_empty() {
+            self.apply(revision, entries);
+        } else {
+            let present: HashSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
+            gone.retain(|key| !present.contains(key.as_str()));
+            let gone = gone.into_iter().map(|key| Change { key, value: None, revision });
+            self.apply(revision, gone.chain(entries).collect());
+        }
         // Kept for the first full state only.
         self.restored.clear();
     }
 
-    fn apply(&mut self, revision: u64, changes: Vec<Change>) {
+    fn apply(&mut self, revision: u64, mut changes: Vec<Change>) {
         let mut dirty = Dirty::default();
         // Global plugins first, for routes are compiled with them.
-        let (plugins, others): (Vec<_>, Vec<_>) = changes.into_iter().partition(|c| c.key.starts_with(key::PLUGINS));
+        let plugins: Vec<Change> = changes.extract_if(.., |change| change.key.starts_with(key::PLUGINS)).collect();
         let covers = !plugins.is_empty();
         plugins.into_iter().for_each(|change| self.take(change, &mut dirty));
         if covers {
             self.routes.cover(self.globals());
         }
-        others.into_iter().for_each(|change| self.take(change, &mut dirty));
+        changes.into_iter().for_each(|change| self.take(change, &mut dirty));
         self.publish(revision, dirty);
     }
 
