@@ -16,9 +16,16 @@ use super::predicate::Conditions;
 pub(super) struct Bucket<T> {
     pattern: Pattern,
     /// Best hosts first, then the better routes.
-    rows: Box<[Row<T>]>,
+    rows: Rows<T>,
     /// Only where a scan over the rows would be slow.
     index: Option<Box<HostIndex>>,
+}
+
+/// The rows of a bucket, which mostly is one: that needs no place of its own.
+#[derive(Debug)]
+enum Rows<T> {
+    One(Row<T>),
+    Many(Box<[Row<T>]>),
 }
 
 /// A route at one of its hosts.
@@ -38,15 +45,23 @@ impl<T> Bucket<T> {
     pub(super) fn new(pattern: Pattern, mut rows: Vec<Row<T>>) -> Self {
         rows.sort_by(Row::order);
         let index = HostIndex::build(&rows).map(Box::new);
-        Self { pattern, rows: rows.into(), index }
+        let rows = match rows.pop() {
+            Some(one) if rows.is_empty() => Rows::One(one),
+            last => Rows::Many(rows.into_iter().chain(last).collect()),
+        };
+        Self { pattern, rows, index }
     }
 
     pub(super) fn pattern(&self) -> &Pattern {
         &self.pattern
     }
 
+    #[inline]
     pub(super) fn rows(&self) -> &[Row<T>] {
-        &self.rows
+        match &self.rows {
+            Rows::One(row) => std::slice::from_ref(row),
+            Rows::Many(rows) => rows,
+        }
     }
 
     pub(super) fn index(&self) -> Option<&HostIndex> {
@@ -66,7 +81,7 @@ impl<T> Bucket<T> {
     {
         let mut made: HashMap<&str, T> = HashMap::new();
         let row = |row: &Row<T>, made: T| Row { target: made, ..row.clone() };
-        let rows = match &*self.rows {
+        let rows = match self.rows() {
             [one] => vec![row(one, to(&one.target))],
             many => many
                 .iter()

@@ -1,7 +1,7 @@
 //! All path patterns by hash, in many small tables. A change makes those tables anew that it falls into and shares the
 //! others with the router before it, so that it costs the same however many routes there are.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::bucket::{Bucket, Row};
@@ -137,24 +137,28 @@ impl<T: Clone> Paths<T> {
     }
 
     fn edited_shard(&mut self, old: &[Slot<T>], edits: Vec<Edit<T>>) -> Shard<T> {
-        // By hash, several only where hashes collide.
-        let mut drafts: HashMap<u64, Vec<Draft<T>>> = HashMap::new();
+        // In the order of hashes; several of one hash only where hashes collide.
+        let mut drafts: Vec<(u64, Vec<Draft<T>>)> = Vec::new();
         for edit in &edits {
-            drafts.entry(edit.hash).or_default();
+            if drafts.last().is_none_or(|(hash, _)| *hash != edit.hash) {
+                drafts.push((edit.hash, Vec::new()));
+            }
         }
+        let find = |drafts: &[(u64, _)], hash| drafts.binary_search_by_key(&hash, |(hash, _)| *hash);
         let mut buckets = Vec::with_capacity(old.len() + drafts.len());
         for slot in old {
-            match (&slot.bucket, drafts.get_mut(&slot.hash)) {
-                (Some(bucket), Some(drafts)) => {
+            let Some(bucket) = &slot.bucket else { continue };
+            match find(&drafts, slot.hash) {
+                Ok(at) => {
                     self.count(bucket.pattern(), -1);
-                    drafts.push((bucket.pattern().clone(), bucket.rows().to_vec()));
+                    drafts[at].1.push((bucket.pattern().clone(), bucket.rows().to_vec()));
                 }
-                (Some(_), None) => buckets.push(slot.clone()),
-                (None, _) => {}
+                Err(_) => buckets.push(slot.clone()),
             }
         }
         for Edit { hash, what } in edits {
-            let drafts = drafts.entry(hash).or_default();
+            let Ok(at) = find(&drafts, hash) else { continue };
+            let drafts = &mut drafts[at].1;
             match what {
                 What::Remove(key) => drafts.iter_mut().for_each(|(_, rows)| rows.retain(|row| row.key != key)),
                 What::Add(pattern, mut rows) => match drafts.iter_mut().find(|(known, _)| *known == pattern) {
