@@ -1,6 +1,7 @@
 //! What is done about the changes that came: published in batches, held back, saved.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -137,7 +138,11 @@ impl Control {
     }
 
     pub(super) fn replace_job(&self) -> Job {
-        Job::Replace { last_good: self.last_good.clone(), revision: self.handed_revision, entries: self.table.all() }
+        Job::Replace {
+            last_good: self.last_good.clone(),
+            revision: self.handed_revision,
+            entries: Arc::clone(self.table.handed()),
+        }
     }
 
     pub(super) fn finish_publish(&mut self, done: Done) {

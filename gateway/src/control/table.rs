@@ -18,7 +18,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    fn change(&self, key: &str) -> Change {
+    pub(super) fn change(&self, key: &str) -> Change {
         Change { key: key.to_owned(), value: Some(self.value.clone()), revision: self.revision }
     }
 }
@@ -96,10 +96,6 @@ impl Table {
     /// What the publisher was given.
     pub(super) fn handed(&self) -> &Arc<Entries> {
         &self.handed
-    }
-
-    pub(super) fn all(&self) -> Vec<Change> {
-        self.handed.iter().map(|(key, version)| version.change(key)).collect()
     }
 
     pub(super) fn has_puts(&self) -> bool {

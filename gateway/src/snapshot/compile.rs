@@ -64,6 +64,8 @@ pub struct Compiler {
 #[derive(Default)]
 struct Dirty {
     rejected: bool,
+    /// Routes do not know of them yet.
+    plugins: bool,
     certificates: bool,
     services: BTreeSet<String>,
 }
@@ -97,6 +99,8 @@ impl Compiler {
         let restored = self.restored.remove(&change.key);
         let full_key = change.key.clone();
         if let Some(id) = full_key.strip_prefix(key::ROUTES) {
+            // In the order of keys they come first, so that of a whole configuration each route is compiled once.
+            self.cover_routes(dirty);
             let mut with = With { options: &self.options, ids: &mut self.ids };
             let broken = self.routes.take(id, change, restored, &mut with);
             self.note(&full_key, broken, dirty, |c| c.routes.serving(id));
@@ -108,6 +112,7 @@ impl Compiler {
             let broken = keep(&mut self.services, name, change, restored, |name, value| checker.service(name, value));
             self.note(&full_key, broken, dirty, |c| last_good_or(&c.services, name, Serving::Unavailable));
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
+            dirty.plugins = true;
             let checker = Arc::clone(&self.options.checker);
             let broken =
                 keep(&mut self.plugins, name, change, restored, |name, value| checker.global_plugin(name, value));
@@ -186,7 +191,8 @@ impl Compiler {
         self.rejected.insert(full_key.to_owned(), Rejected { key: full_key.to_owned(), revision, reason, serving });
     }
 
-    fn publish(&mut self, revision: u64, dirty: Dirty) {
+    fn publish(&mut self, revision: u64, mut dirty: Dirty) {
+        self.cover_routes(&mut dirty);
         let before = self.handle.load_full();
         let services_changed = !dirty.services.is_empty();
         for service in dirty.services {
@@ -224,11 +230,13 @@ impl Compiler {
         }
     }
 
-    /// The global plugins as they are now.
-    fn globals(&self) -> Globals {
-        Globals {
-            instances: self.plugins.values().filter_map(|kept| kept.good.as_ref()?.2.0.clone()).collect(),
-            closed: self.plugins.values().any(|kept| kept.good.is_none()),
+    /// Puts all routes behind the global plugins as they are now.
+    fn cover_routes(&mut self, dirty: &mut Dirty) {
+        if std::mem::take(&mut dirty.plugins) {
+            self.routes.cover(Globals {
+                instances: self.plugins.values().filter_map(|kept| kept.good.as_ref()?.2.0.clone()).collect(),
+                closed: self.plugins.values().any(|kept| kept.good.is_none()),
+            });
         }
     }
 
@@ -301,31 +309,27 @@ impl Compiler {
 }
 
 impl Publish for Compiler {
-    fn replace(&mut self, revision: u64, entries: Vec<Change>) {
+    fn replace(&mut self, revision: u64, entries: &mut dyn Iterator<Item = Change>) {
         self.routes.begin_anew();
-        let mut gone = self.keys();
-        if gone.is_empty() {
-            self.apply(revision, entries);
-        } else {
-            let present: HashSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
-            gone.retain(|key| !present.contains(key.as_str()));
-            let gone = gone.into_iter().map(|key| Change { key, value: None, revision });
-            self.apply(revision, gone.chain(entries).collect());
+        let mut gone: HashSet<String> = self.keys().into_iter().collect();
+        let mut dirty = Dirty::default();
+        for change in entries {
+            gone.remove(&change.key);
+            self.take(change, &mut dirty);
         }
+        for key in gone {
+            self.take(Change { key, value: None, revision }, &mut dirty);
+        }
+        self.publish(revision, dirty);
         // Kept for the first full state only.
         self.restored.clear();
     }
 
-    fn apply(&mut self, revision: u64, mut changes: Vec<Change>) {
+    fn apply(&mut self, revision: u64, changes: Vec<Change>) {
         let mut dirty = Dirty::default();
-        // Global plugins first, for routes are compiled with them.
-        let plugins: Vec<Change> = changes.extract_if(.., |change| change.key.starts_with(key::PLUGINS)).collect();
-        let covers = !plugins.is_empty();
-        plugins.into_iter().for_each(|change| self.take(change, &mut dirty));
-        if covers {
-            self.routes.cover(self.globals());
+        for change in changes {
+            self.take(change, &mut dirty);
         }
-        changes.into_iter().for_each(|change| self.take(change, &mut dirty));
         self.publish(revision, dirty);
     }
 

@@ -265,7 +265,7 @@ fn a_full_state_keeps_the_last_good_version_of_what_is_broken_in_it() {
     let broken = json!({"prefix": "/a", "status": 1, "protocol": "ftp"}).to_string();
     bench.put_text("routes/a", &broken);
     let change = bench.change("routes/a", Some(broken));
-    bench.compiler.replace(9, vec![change]);
+    bench.compiler.replace(9, &mut std::iter::once(change));
     assert_eq!(bench.find("/a").as_deref(), Some("a"));
     assert_eq!(bench.compiler.last_good().iter().map(|change| change.revision).collect::<Vec<_>>(), [1]);
     // One that was switched off when it was good stays off.
@@ -310,7 +310,7 @@ fn a_full_state_removes_what_it_does_not_name_and_uses_restored_versions() {
     bench.compiler.restore_last_good(vec![good, nonsense]);
     let broken = bench.change("routes/a", Some(r#"{"prefix":"/a/*","status":1,"protocol":"ftp"}"#.into()));
     let broken_b = bench.change("routes/b", Some(r#"{"prefix":"/b/*","status":1,"protocol":"ftp"}"#.into()));
-    bench.compiler.replace(9, vec![broken, broken_b]);
+    bench.compiler.replace(9, &mut [broken, broken_b].into_iter());
     assert_eq!(bench.find("/old"), None);
     assert_eq!(bench.find("/a/x").as_deref(), Some("a"));
     assert_eq!(bench.find("/b/x").as_deref(), Some("b!"));
@@ -398,8 +398,8 @@ proptest! {
             }
         }
         let mut fresh = super::tests::bench();
-        let entries = model.iter().map(|(key, value)| fresh.change(key, Some(value.clone()))).collect();
-        fresh.compiler.replace(1, entries);
+        let entries: Vec<_> = model.iter().map(|(key, value)| fresh.change(key, Some(value.clone()))).collect();
+        fresh.compiler.replace(1, &mut entries.into_iter());
         for path in ["/p0/x", "/p1/x", "/p2/x", "/p3/x", "/p4/x"] {
             prop_assert_eq!(bench.find(path), fresh.find(path));
             if bench.find(path).is_some() {
