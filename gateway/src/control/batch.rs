@@ -1,6 +1,7 @@
 //! What is done about the changes that came: published in batches, held back, saved.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -118,7 +119,11 @@ impl Control {
         }
         let job = match self.published {
             Published::Table => Job::Apply { revision: self.revision, changes },
-            Published::Nothing | Published::Unknown => self.replace_job(),
+            Published::Nothing | Published::Unknown => {
+                // All of it is among what follows; at a start there is no need to have it twice.
+                drop(changes);
+                self.replace_job()
+            }
         };
         if !first || self.heard {
             self.saver.touch();
@@ -133,7 +138,11 @@ impl Control {
     }
 
     pub(super) fn replace_job(&self) -> Job {
-        Job::Replace { last_good: self.last_good.clone(), revision: self.handed_revision, entries: self.table.all() }
+        Job::Replace {
+            last_good: self.last_good.clone(),
+            revision: self.handed_revision,
+            entries: Arc::clone(self.table.handed()),
+        }
     }
 
     pub(super) fn finish_publish(&mut self, done: Done) {

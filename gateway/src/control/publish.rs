@@ -1,16 +1,18 @@
 //! The publisher's thread: compiling must not keep the watch waiting, nor a panic end it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
+use super::table::Entries;
 use crate::snapshot::change::{Change, Publish};
 
 /// What the publisher is asked to do.
 pub(super) enum Job {
     /// Everything anew.
-    Replace { last_good: Vec<Change>, revision: u64, entries: Vec<Change> },
+    Replace { last_good: Vec<Change>, revision: u64, entries: Arc<Entries> },
     /// What changed.
     Apply { revision: u64, changes: Vec<Change> },
     /// What the store names, as it is now.
@@ -86,7 +88,7 @@ fn perform(publisher: &mut dyn Publish, job: Job) -> Done {
                 if !last_good.is_empty() {
                     publisher.restore_last_good(last_good);
                 }
-                publisher.replace(revision, entries);
+                publisher.replace(revision, &mut entries.iter().map(|(key, version)| version.change(key)));
             }
             Job::Apply { revision, changes } => publisher.apply(revision, changes),
             Job::Refresh { .. } => publisher.refresh(),

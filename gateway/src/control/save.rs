@@ -12,8 +12,10 @@ use super::disk::{Content, Disk};
 
 /// A save waits until nothing changed for this long,
 const QUIET: Duration = Duration::from_secs(1);
-/// but no longer than this.
+/// but no longer than this,
 const LONGEST: Duration = Duration::from_secs(5);
+/// and this for each entry: then saving takes a hundredth of a processor at most, which requests may share.
+const LONGER: Duration = Duration::from_micros(100);
 /// How long a full disk is left alone: each try fills what others may need.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -27,12 +29,14 @@ pub(super) struct Saver {
     not_before: Option<Instant>,
     running: Option<JoinHandle<io::Result<()>>>,
     saved_at: String,
+    /// How many entries were saved last.
+    entries: u32,
 }
 
 impl Saver {
     pub(super) fn new(disk: Option<Disk>, status: Arc<ControlStatus>) -> Self {
         let saved_at = String::new();
-        Self { disk, status, keep_current: false, dirty: None, not_before: None, running: None, saved_at }
+        Self { disk, status, keep_current: false, dirty: None, not_before: None, running: None, saved_at, entries: 0 }
     }
 
     pub(super) fn disk(&self) -> Option<&Disk> {
@@ -53,7 +57,7 @@ impl Saver {
     /// When the next save is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let (since, last) = self.dirty.filter(|_| self.disk.is_some() && self.running.is_none())?;
-        let due = (last + QUIET).min(since + LONGEST);
+        let due = (last + QUIET).min(since + LONGEST + LONGER * self.entries);
         Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 
@@ -67,6 +71,7 @@ impl Saver {
         self.dirty = None;
         self.saved_at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
         content.saved_at.clone_from(&self.saved_at);
+        self.entries = u32::try_from(content.entries.len()).unwrap_or(u32::MAX);
         let keep_current = self.keep_current;
         self.running = Some(tokio::task::spawn_blocking(move || disk.save(&content, keep_current)));
     }

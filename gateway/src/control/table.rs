@@ -18,7 +18,7 @@ pub(super) struct Version {
 }
 
 impl Version {
-    fn change(&self, key: &str) -> Change {
+    pub(super) fn change(&self, key: &str) -> Change {
         Change { key: key.to_owned(), value: Some(self.value.clone()), revision: self.revision }
     }
 }
@@ -98,10 +98,6 @@ impl Table {
         &self.handed
     }
 
-    pub(super) fn all(&self) -> Vec<Change> {
-        self.handed.iter().map(|(key, version)| version.change(key)).collect()
-    }
-
     pub(super) fn has_puts(&self) -> bool {
         !self.puts.is_empty()
     }
@@ -142,7 +138,12 @@ impl Table {
         }
         let handed = Arc::make_mut(&mut self.handed);
         let changes = self.puts.iter().map(|(key, version)| version.change(key)).collect();
-        handed.append(&mut self.puts);
+        // Appending walks all there is, which pays for many only.
+        if self.puts.len() < handed.len() / 16 {
+            handed.extend(std::mem::take(&mut self.puts));
+        } else {
+            handed.append(&mut self.puts);
+        }
         changes
     }
 

@@ -128,7 +128,7 @@ impl Proxy {
         ctx.kind = kind(session, &route);
         // A stream of messages has no size that could be too large, unless its route says so.
         let limit = if ctx.kind == Kind::Http { self.options.max_body_size } else { 0 };
-        ctx.body_limit = route.max_body_size.unwrap_or(limit);
+        ctx.body_limit = route.options.max_body_size.unwrap_or(limit);
         ctx.route = Some(route);
         if broken {
             return Err(answer::BROKEN_ROUTE);

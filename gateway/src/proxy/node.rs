@@ -51,7 +51,7 @@ impl Proxy {
             isolate(&mut peer, self.own_keys.fetch_add(1, Ordering::Relaxed));
             peer.options.idle_timeout = Some(Duration::from_millis(1));
         }
-        let timeouts = route.timeouts;
+        let timeouts = route.options.timeouts;
         if let Some(connect) = timeouts.connect {
             peer.options.connection_timeout = Some(connect);
             peer.options.total_connection_timeout = Some(connect);
@@ -104,7 +104,7 @@ impl Proxy {
 async fn wait(ctx: &Context, ticket: Ticket) -> Option<(usize, InFlight)> {
     let route = ctx.route.as_ref()?;
     let limits = ctx.upstream.as_ref()?.options.limits.as_ref()?;
-    let longest = route.timeouts.connect.unwrap_or(limits.wait);
+    let longest = route.options.timeouts.connect.unwrap_or(limits.wait);
     let left = ctx.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
     let _pending = route.service_metrics.as_ref().map(|metrics| metrics.begin_pending());
     ticket.wait(left.map_or(longest, |left| left.min(longest))).await

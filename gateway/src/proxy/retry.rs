@@ -120,7 +120,7 @@ impl Proxy {
 /// The upstream, and what the route or else its service tries again.
 fn retries(ctx: &Context) -> Option<(&Upstream, &RetryOn)> {
     let upstream = ctx.upstream.as_deref()?;
-    let of_route = ctx.route.as_ref().and_then(|route| route.retry.on.as_ref());
+    let of_route = ctx.route.as_ref().and_then(|route| route.options.retry.on.as_ref());
     Some((upstream, of_route.unwrap_or(&upstream.options.retry.on)))
 }
 
@@ -131,7 +131,7 @@ fn may_retry(ctx: &mut Context, counts: impl Fn(&RetryOn) -> bool) -> bool {
         return true;
     }
     let Some((upstream, on)) = retries(ctx) else { return false };
-    let of_route = ctx.route.as_ref().map(|route| &route.retry);
+    let of_route = ctx.route.as_ref().map(|route| &route.options.retry);
     let policy = &upstream.options.retry;
     let within: Duration = of_route.and_then(|retry| retry.within).unwrap_or(policy.within);
     let budget = of_route.and_then(|retry| retry.budget).unwrap_or(policy.budget);

@@ -17,8 +17,8 @@ impl Context {
     /// began with the request.
     pub(super) fn limit_time(&mut self, route: &CompiledRoute) {
         let service = self.upstream.as_ref().map(|upstream| &upstream.options);
-        self.first_byte = route.timeouts.first_byte.or(service.and_then(|service| service.first_byte));
-        let total = route.timeouts.total.or(service.and_then(|service| service.total));
+        self.first_byte = route.options.timeouts.first_byte.or(service.and_then(|service| service.first_byte));
+        let total = route.options.timeouts.total.or(service.and_then(|service| service.total));
         self.deadline = total.map(|total| self.started + total);
     }
 

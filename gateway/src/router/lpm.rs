@@ -1,21 +1,8 @@
-//! Longest prefix match over many strings by hashing: one pass over the text hashes all its prefixes, and only those
-//! are looked up whose length and last byte some stored prefix has.
-//!
-//! Most prefixes end at a border (`/` in paths, `.` in hosts read backwards), so a text costs about one probe per
-//! segment, however many strings are stored. Shorter matches follow from the longest one through parent links. The
-//! hash is seeded per table and every hit is compared, so nobody can make texts collide from outside, and a
-//! collision costs time only.
+//! Longest prefix match over many strings by hashing, in a table that is built once. Shorter matches follow from the
+//! longest one through parent links.
 
-use std::collections::BTreeMap;
-use std::hash::{BuildHasher, Hasher, RandomState};
-
+use super::hash::{self, Kind, Lengths, Shape};
 use super::position;
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
-    Exact,
-    Prefix,
-}
 
 /// Strings by id, in the order of first insertion.
 #[derive(Debug)]
@@ -25,12 +12,7 @@ pub(super) struct Lpm<const BORDER: u8> {
     /// All strings, one after the other.
     arena: Vec<u8>,
     strings: Vec<Stored>,
-    longest_exact: usize,
-    longest_prefix: usize,
-    /// Bit n: some prefix of n bytes ends at a border.
-    border_lengths: Vec<u64>,
-    /// Lengths of the other prefixes, ascending, with the set of their last bytes.
-    other_lengths: Vec<(usize, [u64; 4])>,
+    lengths: Lengths<BORDER>,
 }
 
 #[derive(Debug)]
@@ -55,64 +37,28 @@ impl<const BORDER: u8> Lpm<BORDER> {
     /// A table for at most so many strings.
     pub(super) fn with_capacity(strings: usize) -> Self {
         Self {
-            seed: RandomState::new().build_hasher().finish(),
+            seed: hash::seed(),
             table: Table::with_capacity(strings),
             arena: Vec::new(),
             strings: Vec::with_capacity(strings),
-            longest_exact: 0,
-            longest_prefix: 0,
-            border_lengths: Vec::new(),
-            other_lengths: Vec::new(),
+            lengths: Lengths::default(),
         }
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.strings.len()
-    }
-
-    /// The id of the string, which is stored if it is new.
-    pub(super) fn insert(&mut self, kind: Kind, text: &[u8]) -> u32 {
-        let mut hash = Hash::<BORDER>::new(self.seed);
-        text.iter().for_each(|&byte| hash.push(byte));
-        let hash = hash.value(kind);
-        if let Some(id) = self.table.get(hash, |id| self.kind(id) == kind && self.text(id) == text) {
-            return id;
-        }
+    /// Stores a string that is not stored yet.
+    pub(super) fn insert(&mut self, kind: Kind, text: &[u8]) {
         let id = position(self.strings.len());
         let start = position(self.arena.len());
         self.arena.extend_from_slice(text);
         self.strings.push(Stored { start, end: position(self.arena.len()), kind, parent: NONE });
-        self.table.insert(hash, id);
-        id
+        self.table.insert(hash::of::<BORDER>(self.seed, kind, text), id);
     }
 
     /// To be called after the last [`Self::insert`].
     pub(super) fn finish(&mut self) {
         self.arena.shrink_to_fit();
-        self.strings.shrink_to_fit();
-        let mut others: BTreeMap<usize, [u64; 4]> = BTreeMap::new();
-        for id in 0..position(self.strings.len()) {
-            let text = self.text(id);
-            let length = text.len();
-            match (self.strings[id as usize].kind, text.last()) {
-                (Kind::Exact, _) => self.longest_exact = self.longest_exact.max(length),
-                (Kind::Prefix, Some(&last)) if last == BORDER => {
-                    self.longest_prefix = self.longest_prefix.max(length);
-                    let word = length / 64;
-                    if self.border_lengths.len() <= word {
-                        self.border_lengths.resize(word + 1, 0);
-                    }
-                    self.border_lengths[word] |= 1 << (length % 64);
-                }
-                (Kind::Prefix, Some(&last)) => {
-                    self.longest_prefix = self.longest_prefix.max(length);
-                    others.entry(length).or_default()[usize::from(last / 64)] |= 1 << (last % 64);
-                }
-                // Patterns are never empty.
-                (Kind::Prefix, None) => {}
-            }
-        }
-        self.other_lengths = others.into_iter().collect();
+        let ids = || 0..position(self.strings.len());
+        self.lengths = Lengths::new(ids().map(|id| Shape::new(self.strings[id as usize].kind, self.text(id))));
         for id in 0..self.strings.len() {
             if self.strings[id].kind == Kind::Prefix {
                 let text = self.text(position(id));
@@ -126,104 +72,26 @@ impl<const BORDER: u8> Lpm<BORDER> {
     /// The string equal to `text` and the longest prefix of it. `starts_with` says whether the bytes that `text`
     /// yields start with a given string.
     pub(super) fn find(&self, text: impl Iterator<Item = u8>, starts_with: impl Fn(&[u8]) -> bool) -> Found {
-        let longest = self.longest_exact.max(self.longest_prefix);
-        let mut others = self.other_lengths.iter();
-        let mut other = others.next();
-        let mut found = Found { exact: None, prefix: None };
-        let mut hash = Hash::<BORDER>::new(self.seed);
-        let mut length = 0;
-        for byte in text {
-            length += 1;
-            if length > longest {
-                return found;
-            }
-            hash.push(byte);
-            let probe = match other {
-                Some((at, last_bytes)) if *at == length => {
-                    other = others.next();
-                    if byte == BORDER { self.ends_at_border(length) } else { has(last_bytes, byte) }
-                }
-                _ => byte == BORDER && self.ends_at_border(length),
-            };
-            if probe && let Some(id) = self.get(&hash, Kind::Prefix, length, &starts_with) {
-                found.prefix = Some(id);
-            }
-        }
-        if length <= self.longest_exact {
-            found.exact = self.get(&hash, Kind::Exact, length, &starts_with);
-        }
-        found
+        let get = |hash, kind, length| {
+            self.table.get(hash, |id| {
+                let text = self.text(id);
+                text.len() == length && self.strings[id as usize].kind == kind && starts_with(text)
+            })
+        };
+        let mut prefix = None;
+        let whole = self.lengths.scan(self.seed, text, |hash, length| {
+            prefix = get(hash, Kind::Prefix, length).or(prefix);
+        });
+        Found { exact: whole.and_then(|(hash, length)| get(hash, Kind::Exact, length)), prefix }
     }
 
     pub(super) fn parent(&self, prefix: u32) -> Option<u32> {
         Some(self.strings[prefix as usize].parent).filter(|&parent| parent != NONE)
     }
 
-    pub(super) fn kind(&self, id: u32) -> Kind {
-        self.strings[id as usize].kind
-    }
-
-    pub(super) fn text(&self, id: u32) -> &[u8] {
+    fn text(&self, id: u32) -> &[u8] {
         let Stored { start, end, .. } = self.strings[id as usize];
         &self.arena[start as usize..end as usize]
-    }
-
-    #[inline]
-    fn get(&self, hash: &Hash<BORDER>, kind: Kind, length: usize, starts_with: impl Fn(&[u8]) -> bool) -> Option<u32> {
-        self.table.get(hash.value(kind), |id| {
-            let text = self.text(id);
-            text.len() == length && self.kind(id) == kind && starts_with(text)
-        })
-    }
-
-    fn ends_at_border(&self, length: usize) -> bool {
-        self.border_lengths.get(length / 64).is_some_and(|word| word >> (length % 64) & 1 == 1)
-    }
-}
-
-fn has(set: &[u64; 4], byte: u8) -> bool {
-    set[usize::from(byte / 64)] >> (byte % 64) & 1 == 1
-}
-
-/// Hashes all prefixes of a text in one pass: words of up to eight bytes, ended by a border too, are folded into the
-/// state by a wide multiplication (as wyhash does), and the value at any point is the state with the begun word.
-/// Texts hold no NUL byte, so different texts are different words.
-struct Hash<const BORDER: u8> {
-    state: u64,
-    word: u64,
-    bytes: u32,
-}
-
-impl<const BORDER: u8> Hash<BORDER> {
-    fn new(seed: u64) -> Self {
-        Self { state: seed, word: 0, bytes: 0 }
-    }
-
-    #[inline(always)]
-    fn push(&mut self, byte: u8) {
-        self.word = self.word << 8 | u64::from(byte);
-        self.bytes += 1;
-        if byte == BORDER || self.bytes == 8 {
-            self.state = self.folded();
-            self.word = 0;
-            self.bytes = 0;
-        }
-    }
-
-    #[inline(always)]
-    fn folded(&self) -> u64 {
-        let product = u128::from(self.state ^ self.word) * 0xa076_1d64_78bd_642f;
-        (product as u64) ^ (product >> 64) as u64
-    }
-
-    /// The hash of what was pushed so far, as a string of one kind.
-    #[inline(always)]
-    fn value(&self, kind: Kind) -> u64 {
-        let value = if self.bytes == 0 { self.state } else { self.folded() };
-        match kind {
-            Kind::Exact => !value,
-            Kind::Prefix => value,
-        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! From a request to its route: path, host, method and predicates, over a table built once per snapshot.
+//! From a request to its route: path, host, method and predicates, over a table that changes make anew only where they fall.
 //!
 //! An exact path wins over a prefix, a longer prefix over a shorter one. Among the routes of one path pattern an
 //! exact host wins over a suffix, a longer suffix over a shorter one, any suffix over no host; then the higher
@@ -7,20 +7,23 @@
 //!
 //! [`Router::find`] and [`Router::candidates`] walk the same way, so that explain cannot differ from the proxy.
 
+mod bucket;
+mod hash;
 mod lpm;
 #[cfg(test)]
 mod model;
+mod paths;
 mod pattern;
 mod predicate;
 mod walk;
 
-use std::cmp::{Ordering, Reverse};
 use std::collections::HashSet;
-use std::ops::Range;
+use std::sync::Arc;
 
 use http::{HeaderMap, Method};
 
-use self::lpm::{Kind, Lpm};
+use self::bucket::Row;
+use self::paths::{Paths, What};
 pub use self::pattern::{HostPattern, HostPatternError, Pattern, PatternError};
 use self::predicate::Conditions;
 pub use self::predicate::{Predicate, Test, argument};
@@ -42,7 +45,7 @@ pub struct Entry<T> {
     /// Decides between routes with the same pattern and the same host; higher wins.
     pub priority: i32,
     /// Decides last, so that the order of declaration never matters.
-    pub key: String,
+    pub key: Arc<str>,
     /// What a match yields.
     pub target: T,
 }
@@ -65,106 +68,34 @@ pub struct Lookup<'a> {
 /// The immutable routing table. A lookup allocates nothing.
 #[derive(Debug)]
 pub struct Router<T> {
-    /// A pattern's id is the index of its bucket.
-    paths: Lpm<b'/'>,
-    buckets: Vec<Bucket>,
-    groups: Vec<Group>,
-    /// Slots, in the order in which a group tries them. A route with several hosts is in several groups.
-    rows: Vec<u32>,
-    slots: Vec<Slot<T>>,
+    paths: Paths<T>,
+    routes: usize,
 }
 
-/// The routes of one path pattern.
-#[derive(Debug)]
-struct Bucket {
-    /// Best hosts first.
-    groups: Range<u32>,
-    /// Only where a scan over the groups would be slow.
-    index: Option<Box<HostIndex>>,
-}
+/// Where a route stands in a router and in those made of it by [`Router::edited`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place(u64);
 
-/// The routes of one path pattern and one host pattern.
+/// A difference between two routers.
 #[derive(Debug)]
-struct Group {
-    host: HostPattern,
-    rows: Range<u32>,
-}
-
-#[derive(Debug)]
-struct Slot<T> {
-    target: T,
-    key: Box<str>,
-    priority: i32,
-    conditions: Option<Box<Conditions>>,
-}
-
-/// Above so many host patterns in one bucket, an index is faster than a scan.
-const SCANNED_GROUPS: usize = 8;
-
-/// Finds groups by host, read backwards: a suffix is then a prefix.
-#[derive(Debug)]
-struct HostIndex {
-    hosts: Lpm<b'.'>,
-    /// By id in `hosts`.
-    groups: Vec<u32>,
-    any: Option<u32>,
+pub enum Edit<T> {
+    /// The route with this key, which stood here, goes.
+    Remove(Place, Arc<str>),
+    /// A route comes.
+    Insert(Entry<T>),
 }
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self::build(Vec::new())
+        Self { paths: Paths::default(), routes: 0 }
     }
 }
 
 impl<T> Router<T> {
-    /// Builds the table; less than half a microsecond a route.
+    /// Where a route with this pattern stands.
     #[must_use]
-    pub fn build(entries: Vec<Entry<T>>) -> Self {
-        let mut paths = Lpm::with_capacity(entries.len());
-        let mut slots = Vec::with_capacity(entries.len());
-        let mut rows = Vec::with_capacity(entries.len());
-        let mut hosts = HashSet::new();
-        for (slot, entry) in (0u32..).zip(entries) {
-            let bucket = paths.insert(entry.pattern.kind(), entry.pattern.text().as_bytes());
-            // Routes that share a host share its text, which is then in the processor's cache for all of them.
-            let mut row = |host: HostPattern| {
-                let shared = hosts.get(&host).cloned().unwrap_or_else(|| {
-                    hosts.insert(host.clone());
-                    host
-                });
-                rows.push(Row { bucket, host: shared, slot });
-            };
-            if entry.hosts.is_empty() {
-                row(HostPattern::Any);
-            } else {
-                entry.hosts.into_iter().for_each(row);
-            }
-            slots.push(Slot {
-                target: entry.target,
-                key: entry.key.into_boxed_str(),
-                priority: entry.priority,
-                conditions: Conditions::compile(entry.methods, entry.headers, entry.query).map(Box::new),
-            });
-        }
-        paths.finish();
-        rows.sort_by(|a, b| a.order(b, &slots));
-        rows.dedup_by(|a, b| a.slot == b.slot && a.bucket == b.bucket && a.host == b.host);
-
-        let (mut buckets, mut groups) = (Vec::with_capacity(paths.len()), Vec::with_capacity(rows.len()));
-        let mut row = 0;
-        for bucket in rows.chunk_by(|a, b| a.bucket == b.bucket) {
-            let first = position(groups.len());
-            for group in bucket.chunk_by(|a, b| a.host == b.host) {
-                let rows = row..row + position(group.len());
-                row = rows.end;
-                groups.push(Group { host: group[0].host.clone(), rows });
-            }
-            let groups_of_bucket = first..position(groups.len());
-            let index = HostIndex::build(&groups, groups_of_bucket.clone()).map(Box::new);
-            buckets.push(Bucket { groups: groups_of_bucket, index });
-        }
-        let rows = rows.into_iter().map(|row| row.slot).collect();
-        Self { paths, buckets, groups, rows, slots }
+    pub fn place(&self, pattern: &Pattern) -> Place {
+        Place(self.paths.hash(pattern))
     }
 
     /// The route for a request.
@@ -174,7 +105,7 @@ impl<T> Router<T> {
     }
 
     /// Every route considered for a request, in the order of preference, with the reason why it lost. At a pattern
-    /// with very many hosts only the routes whose host fits are listed.
+    /// with many routes only those whose host fits are listed.
     #[must_use]
     pub fn candidates<'r, 'l>(&'r self, lookup: &Lookup<'l>) -> Candidates<'r, 'l, T> {
         Candidates::new(self, lookup)
@@ -183,59 +114,71 @@ impl<T> Router<T> {
     /// The number of routes.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.slots.len()
+        self.routes
     }
 
     /// Whether there are no routes.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.slots.is_empty()
+        self.routes == 0
     }
 }
 
-/// A route at one of its hosts, while building.
-struct Row {
-    bucket: u32,
-    host: HostPattern,
-    slot: u32,
-}
+impl<T: Clone> Router<T> {
+    /// A router of these routes.
+    #[must_use]
+    pub fn build(entries: Vec<Entry<T>>) -> Self {
+        Self::default().edited(entries.into_iter().map(Edit::Insert).collect())
+    }
 
-impl Row {
-    fn order<T>(&self, other: &Self, slots: &[Slot<T>]) -> Ordering {
-        let rank = |row: &Self| {
-            let slot = &slots[row.slot as usize];
-            (Reverse(slot.priority), Reverse(slot.conditions.as_ref().map_or(0, |c| c.len())))
+    /// The router after some changes, removals first. Costs as much as there are changes, whatever the number of
+    /// routes: all that they do not touch is shared. Keys are unique, and what is removed is there.
+    #[must_use]
+    pub fn edited(&self, edits: Vec<Edit<T>>) -> Self {
+        let mut routes = self.routes;
+        let mut hosts = HashSet::new();
+        let edit = |edit| match edit {
+            Edit::Remove(Place(hash), key) => {
+                routes = routes.saturating_sub(1);
+                paths::Edit { hash, what: What::Remove(key) }
+            }
+            Edit::Insert(entry) => {
+                routes += 1;
+                let hash = self.paths.hash(&entry.pattern);
+                let (pattern, rows) = entry.rows(&mut hosts);
+                paths::Edit { hash, what: What::Add(pattern, rows) }
+            }
         };
-        self.bucket
-            .cmp(&other.bucket)
-            .then_with(|| self.host.order(&other.host))
-            .then_with(|| rank(self).cmp(&rank(other)))
-            .then_with(|| slots[self.slot as usize].key.cmp(&slots[other.slot as usize].key))
-            .then(self.slot.cmp(&other.slot))
+        let edits = edits.into_iter().map(edit).collect();
+        Self { paths: self.paths.edited(edits), routes }
+    }
+
+    /// The same routes with other targets.
+    #[must_use]
+    pub fn map(&self, to: impl FnMut(&T) -> T) -> Self {
+        Self { paths: self.paths.map(to), routes: self.routes }
     }
 }
 
-impl HostIndex {
-    fn build(groups: &[Group], range: Range<u32>) -> Option<Self> {
-        if range.len() <= SCANNED_GROUPS {
-            return None;
+impl<T: Clone> Entry<T> {
+    /// The route at each of its hosts. Routes that share a host share its text, which is then in the processor's cache
+    /// for all of them.
+    fn rows(mut self, shared: &mut HashSet<HostPattern>) -> (Pattern, Vec<Row<T>>) {
+        let conditions = Conditions::compile(self.methods, self.headers, self.query).map(Arc::new);
+        if self.hosts.is_empty() {
+            self.hosts.push(HostPattern::Any);
         }
-        let mut index = Self { hosts: Lpm::with_capacity(range.len()), groups: Vec::new(), any: None };
-        for group in range {
-            let (kind, text) = match &groups[group as usize].host {
-                HostPattern::Any => {
-                    index.any = Some(group);
-                    continue;
-                }
-                HostPattern::Exact(host) => (Kind::Exact, host),
-                HostPattern::Suffix(suffix) => (Kind::Prefix, suffix),
-            };
-            let backwards: Vec<u8> = text.bytes().rev().collect();
-            index.hosts.insert(kind, &backwards);
-            index.groups.push(group);
-        }
-        index.hosts.finish();
-        Some(index)
+        self.hosts.sort_by(HostPattern::order);
+        self.hosts.dedup();
+        let row = |host: HostPattern| {
+            let host = shared.get(&host).cloned().unwrap_or_else(|| {
+                shared.insert(host.clone());
+                host
+            });
+            let (target, key, conditions) = (self.target.clone(), Arc::clone(&self.key), conditions.clone());
+            Row { host, target, key, priority: self.priority, conditions }
+        };
+        (self.pattern, self.hosts.into_iter().map(row).collect())
     }
 }
 

@@ -20,7 +20,7 @@ pub(super) fn find<'a>(entries: &'a [Entry<String>], lookup: &Lookup<'_>) -> Opt
                 HostPattern::Any => (0, 0),
             };
             let conditions = usize::from(!entry.methods.is_empty()) + entry.headers.len() + entry.query.len();
-            let key = Reverse(entry.key.as_str());
+            let key = Reverse(&*entry.key);
             (path && method && demands_hold(entry, lookup)).then_some((
                 !entry.pattern.is_prefix(),
                 text.len(),

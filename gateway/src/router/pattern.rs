@@ -4,7 +4,7 @@ use std::cmp::{Ordering, Reverse};
 use std::fmt;
 use std::sync::Arc;
 
-use super::lpm::Kind;
+use super::hash::Kind;
 use crate::request::host;
 use crate::request::path::{self, PathError, PathRules};
 
@@ -12,7 +12,7 @@ use crate::request::path::{self, PathError, PathRules};
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Pattern {
     prefix: bool,
-    text: String,
+    text: Box<str>,
 }
 
 /// Why a path pattern is refused.
@@ -52,7 +52,7 @@ impl Pattern {
         if is_prefix && normal.ends_with('/') && !text.ends_with('/') && !ends_in_escaped_slash(text) {
             return Err(PatternError::DotSegment(trimmed.to_owned()));
         }
-        Ok(Self { prefix: is_prefix, text: normal })
+        Ok(Self { prefix: is_prefix, text: normal.into() })
     }
 
     /// Whether other paths than [`Self::text`] match.

@@ -19,7 +19,7 @@ fn entry(key: &str, path: &str, hosts: &[&str]) -> Entry<String> {
         headers: Vec::new(),
         query: Vec::new(),
         priority: 0,
-        key: key.to_owned(),
+        key: key.into(),
         target: key.to_owned(),
     }
 }
@@ -293,7 +293,7 @@ fn entries_at(path: &'static str) -> impl Strategy<Value = Vec<Entry<String>>> {
                 headers,
                 query,
                 priority,
-                key: format!("{:02}", (i * 37) % 100),
+                key: format!("{:02}", (i * 37) % 100).into(),
                 target: format!("{:02}", (i * 37) % 100),
             })
             .collect()
@@ -310,6 +310,72 @@ fn predicate() -> impl Strategy<Value = Predicate> {
         Just(Test::Regex(regex::Regex::new("1$").unwrap())),
     ];
     ("[xy]", test).prop_map(|(name, test)| Predicate { name, test })
+}
+
+/// What a path yields, and all that was considered for it.
+fn told(router: &Router<String>, path: &str, host: &str) -> (Option<String>, Vec<String>) {
+    let request = Request::get(host, path);
+    let candidates = router.candidates(&request.lookup()).map(|c| format!("{c:?}")).collect();
+    (router.find(&request.lookup()).cloned(), candidates)
+}
+
+#[test]
+fn a_router_grows_and_shrinks_with_its_routes() {
+    let path = |i: usize| format!("/{}/{i}/*", "x".repeat(i % 90 + 1));
+    let mut router = Router::default();
+    let found = |router: &Router<String>, i: usize| told(router, &path(i), "").0;
+    for step in 0..20 {
+        let entries = (step * 500..(step + 1) * 500).map(|i| Edit::Insert(entry(&i.to_string(), &path(i), &[])));
+        router = router.edited(entries.collect());
+        assert_eq!(router.len(), (step + 1) * 500);
+    }
+    assert!((0..10_000).all(|i| found(&router, i) == Some(i.to_string())));
+    let mapped = router.map(|target| format!("{target}!"));
+    assert_eq!(found(&mapped, 777), Some("777!".to_owned()));
+    for i in 0..9_990 {
+        router = router.edited(vec![Edit::Remove(router.place(&pattern(&path(i))), i.to_string().into())]);
+    }
+    assert_eq!(router.len(), 10);
+    assert!((0..10_000).all(|i| found(&router, i) == (i >= 9_990).then(|| i.to_string())));
+}
+
+proptest! {
+    #[test]
+    fn a_router_that_changed_is_as_one_built_from_nothing(
+        first in entries(),
+        second in entries(),
+        batches in prop::collection::vec(prop::collection::vec((any::<bool>(), 0..100_usize), 1..20), 1..10),
+        requests in prop::collection::vec(("/([ab/]{0,4}|[ab]{7,10}/?[ab]{0,10})", "[ab.]{0,4}"), 1..20),
+    ) {
+        let mut known = std::collections::BTreeMap::<Arc<str>, Entry<String>>::new();
+        let mut router = Router::default();
+        for batch in batches {
+            let mut edits = Vec::new();
+            let mut touched = HashSet::new();
+            for (which, key) in batch {
+                let from = if which { &first } else { &second };
+                let entry = from.iter().find(|entry| *entry.key == format!("{key:02}"));
+                let Some(entry) = entry.filter(|entry| touched.insert(Arc::clone(&entry.key))) else { continue };
+                // What is there already goes, and comes back as it is in the other list.
+                let old = known.remove(&entry.key);
+                let is_same = old.as_ref().is_some_and(|old| old.pattern == entry.pattern);
+                edits.extend(old.map(|old| Edit::Remove(router.place(&old.pattern), old.key)));
+                if !is_same {
+                    known.insert(Arc::clone(&entry.key), entry.clone());
+                    edits.push(Edit::Insert(entry.clone()));
+                }
+            }
+            let before = router.len();
+            let next = router.edited(edits);
+            prop_assert_eq!(router.len(), before, "the router before it is as it was");
+            router = next;
+        }
+        let built = Router::build(known.values().cloned().collect());
+        prop_assert_eq!(router.len(), built.len());
+        for (path, host) in requests {
+            prop_assert_eq!(told(&router, &path, &host), told(&built, &path, &host));
+        }
+    }
 }
 
 proptest! {

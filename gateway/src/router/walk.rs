@@ -1,11 +1,11 @@
 //! The one way through the table, in order of preference: for [`find`] until something accepts the request, for
 //! [`Candidates`] to the end.
 
-use std::ops::Range;
+use std::slice;
 
-use super::lpm::Kind;
+use super::bucket::{Bucket, Hosts, Row};
 use super::predicate::{Conditions, Unmet};
-use super::{Group, HostIndex, Lookup, Router, Slot};
+use super::{Lookup, Router};
 
 /// A route that was considered.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub(super) fn find<'a, T>(router: &'a Router<T>, lookup: &Lookup<'_>) -> Option<
     let mut walk = Walk::new(router, lookup);
     while let Some(step) = walk.next::<false>() {
         if step.judge(lookup).is_ok() {
-            return Some(&step.slot.target);
+            return Some(&step.row.target);
         }
     }
     None
@@ -73,13 +73,11 @@ impl<'r, T> Iterator for Candidates<'r, '_, T> {
             Err(verdict) => verdict,
         };
         self.found |= verdict == Verdict::Match;
-        let paths = &self.walk.router.paths;
-        let star = if paths.kind(step.bucket) == Kind::Prefix { "*" } else { "" };
         Some(Candidate {
-            key: &step.slot.key,
-            pattern: String::from_utf8_lossy(paths.text(step.bucket)).into_owned() + star,
-            host: step.group.host.to_string(),
-            target: &step.slot.target,
+            key: &step.row.key,
+            pattern: step.bucket.pattern().to_string(),
+            host: step.row.host.to_string(),
+            target: &step.row.target,
             verdict,
         })
     }
@@ -87,9 +85,8 @@ impl<'r, T> Iterator for Candidates<'r, '_, T> {
 
 /// A route at one path pattern and one host pattern.
 struct Step<'a, T> {
-    bucket: u32,
-    group: &'a Group,
-    slot: &'a Slot<T>,
+    bucket: &'a Bucket<T>,
+    row: &'a Row<T>,
     host_fits: bool,
 }
 
@@ -98,7 +95,7 @@ impl<'a, T> Step<'a, T> {
         if !self.host_fits {
             return Err(Verdict::Host);
         }
-        let conditions: Option<&'a Conditions> = self.slot.conditions.as_deref();
+        let conditions: Option<&'a Conditions> = self.row.conditions.as_deref();
         conditions.map_or(Ok(()), |conditions| conditions.check(lookup)).map_err(|unmet| match unmet {
             Unmet::Method => Verdict::Method,
             Unmet::Header(name) => Verdict::Header(name),
@@ -111,99 +108,64 @@ impl<'a, T> Step<'a, T> {
 struct Walk<'r, 'l, T> {
     router: &'r Router<T>,
     lookup: Lookup<'l>,
-    /// The path patterns still to come: the exact one, then this prefix and its parents.
-    exact: Option<u32>,
-    prefix: Option<u32>,
-    bucket: u32,
-    groups: Groups<'r>,
-    group: u32,
-    host_fits: bool,
-    rows: Range<u32>,
-}
-
-/// The host patterns still to come in a bucket.
-#[derive(Debug)]
-enum Groups<'a> {
-    Scan(Range<u32>),
-    Indexed { index: &'a HostIndex, exact: Option<u32>, suffix: Option<u32>, any: Option<u32> },
+    /// The bucket whose rows are being tried.
+    bucket: Option<&'r Bucket<T>>,
+    /// The one to be tried next.
+    prefix: Option<&'r Bucket<T>>,
+    rows: slice::Iter<'r, Row<T>>,
+    /// The rows still to come in the bucket, where it has an index.
+    hosts: Option<Hosts<'r>>,
 }
 
 impl<'r, 'l, T> Walk<'r, 'l, T> {
     fn new(router: &'r Router<T>, lookup: &Lookup<'l>) -> Self {
-        let path = lookup.path.as_bytes();
-        let found = router.paths.find(path.iter().copied(), |text| path.starts_with(text));
-        Self {
-            router,
-            lookup: *lookup,
-            exact: found.exact,
-            prefix: found.prefix,
-            bucket: 0,
-            groups: Groups::Scan(0..0),
-            group: 0,
-            host_fits: false,
-            rows: 0..0,
+        let (exact, prefix) = router.paths.find(lookup.path.as_bytes());
+        let mut walk = Self { router, lookup: *lookup, bucket: None, prefix, rows: [].iter(), hosts: None };
+        match exact {
+            Some(exact) => walk.enter(exact),
+            None => walk.leave(),
         }
+        walk
     }
 
     /// The next route. Unless `ALL`, those at other hosts are left out.
     #[inline]
     fn next<const ALL: bool>(&mut self) -> Option<Step<'r, T>> {
-        let router = self.router;
         loop {
-            if let Some(row) = self.rows.next() {
-                return Some(Step {
-                    bucket: self.bucket,
-                    group: &router.groups[self.group as usize],
-                    slot: &router.slots[router.rows[row as usize] as usize],
-                    host_fits: self.host_fits,
-                });
-            }
-            if let Some(group) = self.groups.next() {
-                let rows = &router.groups[group as usize];
-                self.host_fits = rows.host.matches(self.lookup.host);
-                if self.host_fits || ALL {
-                    self.group = group;
-                    self.rows = rows.rows.clone();
+            let bucket = self.bucket?;
+            for row in self.rows.by_ref() {
+                let host_fits = row.host.matches(self.lookup.host);
+                if host_fits || ALL {
+                    return Some(Step { bucket, row, host_fits });
                 }
-                continue;
             }
-            self.bucket = self.next_bucket()?;
-            let bucket = &router.buckets[self.bucket as usize];
-            self.groups = match bucket.index.as_deref() {
-                Some(index) => Groups::find(index, self.lookup.host),
-                None => Groups::Scan(bucket.groups.clone()),
-            };
+            match self.hosts.as_mut().and_then(Iterator::next) {
+                Some(rows) => self.rows = bucket.rows()[rows].iter(),
+                None => self.leave(),
+            }
         }
     }
 
-    fn next_bucket(&mut self) -> Option<u32> {
-        if let Some(exact) = self.exact.take() {
-            return Some(exact);
-        }
-        let prefix = self.prefix?;
-        self.prefix = self.router.paths.parent(prefix);
-        Some(prefix)
-    }
-}
-
-impl<'a> Groups<'a> {
-    fn find(index: &'a HostIndex, host: &str) -> Self {
-        let backwards = || host.bytes().rev();
-        let found = index.hosts.find(backwards(), |text| backwards().take(text.len()).eq(text.iter().copied()));
-        Self::Indexed { index, exact: found.exact, suffix: found.prefix, any: index.any }
+    #[inline]
+    fn enter(&mut self, bucket: &'r Bucket<T>) {
+        self.bucket = Some(bucket);
+        self.hosts = bucket.index().map(|index| index.find(self.lookup.host));
+        self.rows = if self.hosts.is_none() { bucket.rows().iter() } else { [].iter() };
     }
 
-    fn next(&mut self) -> Option<u32> {
-        match self {
-            Self::Scan(groups) => groups.next(),
-            Self::Indexed { index, exact, suffix, any } => {
-                if let Some(id) = exact.take() {
-                    return Some(index.groups[id as usize]);
-                }
-                let Some(id) = *suffix else { return any.take() };
-                *suffix = index.hosts.parent(id);
-                Some(index.groups[id as usize])
+    /// Goes on to the next shorter prefix.
+    #[inline]
+    fn leave(&mut self) {
+        let shorter = match self.bucket.map(Bucket::pattern).filter(|pattern| pattern.is_prefix()) {
+            Some(tried) => {
+                let shorter = tried.text().len().saturating_sub(1);
+                self.router.paths.find_prefix(&self.lookup.path.as_bytes()[..shorter])
             }
+            None => self.prefix,
+        };
+        match shorter {
+            Some(bucket) => self.enter(bucket),
+            None => self.bucket = None,
         }
     }
 }

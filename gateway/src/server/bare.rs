@@ -57,7 +57,7 @@ pub fn edge(
     env: impl Fn(&'static str) -> Env + Send + Sync + 'static,
 ) -> anyhow::Result<Arc<Edge>> {
     let handle = Arc::new(Handle::default());
-    compiler(config, factories, &handle, env)?.replace(1, objects);
+    compiler(config, factories, &handle, env)?.replace(1, &mut objects.into_iter());
     let metrics = Metrics::new(config.status.max_labels);
     let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
     let certificates = Arc::new(options::certificate_files(config)?);

@@ -50,7 +50,7 @@ pub enum Serving {
 /// Compiles changes and makes the result live. Implemented by the snapshot; control drives it.
 pub trait Publish: Send {
     /// The whole configuration: what is not among `entries` is gone.
-    fn replace(&mut self, revision: u64, entries: Vec<Change>);
+    fn replace(&mut self, revision: u64, entries: &mut dyn Iterator<Item = Change>);
 
     /// Changes after what was published before. An object that did not change keeps its state.
     fn apply(&mut self, revision: u64, changes: Vec<Change>);

@@ -5,19 +5,19 @@
 //! and answers 503, and a broken global plugin closes every route it would cover.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use ws_cloud_plugin_sdk::{Env, RouteInfo};
+use bytes::Bytes;
+use ws_cloud_plugin_sdk::Env;
 
 use super::change::{Change, Publish, Rejected, Serving, Warning};
 use super::kept::{Kept, keep, last_good_or};
-use super::object::{Checker, ParsedPlugin, ParsedRoute};
+use super::object::{Checker, ParsedPlugin};
+use super::routes::{Globals, Routes, With};
 use super::services::{NodeIndex, Places, ServiceDefaults, Upstreams};
 use super::trust::ParsedService;
-use super::{CompiledRoute, Handle, RouteRetry, RouteState, ServiceIds, Slot, Snapshot};
-use crate::pipeline::{Instance, Pipeline};
-use crate::resource::{BrokenHosts, Node, NodeOverlay, Protocol, Timeouts, key};
-use crate::router::{Entry, Pattern, Router};
+use super::{Handle, ServiceIds, Slot, Snapshot};
+use crate::resource::{BrokenHosts, Node, NodeOverlay, key};
 use crate::telemetry::Metrics;
 use crate::tls::{self, CertStore, Closed};
 use crate::upstream::Names;
@@ -40,17 +40,14 @@ pub struct CompileOptions {
 pub struct Compiler {
     options: CompileOptions,
     handle: Arc<Handle>,
-    routes: BTreeMap<String, Kept<ParsedRoute>>,
+    routes: Routes,
     nodes: BTreeMap<String, Kept<Node>>,
     services: BTreeMap<String, Kept<ParsedService>>,
     plugins: BTreeMap<String, Kept<ParsedPlugin>>,
     overlays: BTreeMap<String, Kept<NodeOverlay>>,
     certificates: BTreeMap<String, Kept<Arc<tls::Entry>>>,
-    /// What the router is built from; an entry is made anew only when its route changes.
-    entries: BTreeMap<String, Entry<Arc<CompiledRoute>>>,
-    /// Drops old snapshots: of 100,000 routes that takes longer than making the next.
+    /// Drops old snapshots: of 100,000 routes the last one takes longer than making the next.
     graveyard: std::sync::mpsc::Sender<Arc<Snapshot>>,
-    pipelines: HashMap<Vec<usize>, Weak<Pipeline>>,
     node_index: NodeIndex,
     ids: ServiceIds,
     slots: Vec<Slot>,
@@ -66,7 +63,8 @@ pub struct Compiler {
 /// What a batch of changes makes necessary.
 #[derive(Default)]
 struct Dirty {
-    routes: BTreeSet<String>,
+    rejected: bool,
+    /// Routes do not know of them yet.
     plugins: bool,
     certificates: bool,
     services: BTreeSet<String>,
@@ -80,15 +78,13 @@ impl Compiler {
             options,
             handle,
             upstreams,
-            routes: BTreeMap::new(),
+            routes: Routes::default(),
             nodes: BTreeMap::new(),
             services: BTreeMap::new(),
             plugins: BTreeMap::new(),
             overlays: BTreeMap::new(),
             certificates: BTreeMap::new(),
-            entries: BTreeMap::new(),
             graveyard: graveyard(),
-            pipelines: HashMap::new(),
             node_index: NodeIndex::default(),
             ids: ServiceIds::default(),
             slots: Vec::new(),
@@ -103,31 +99,28 @@ impl Compiler {
         let restored = self.restored.remove(&change.key);
         let full_key = change.key.clone();
         if let Some(id) = full_key.strip_prefix(key::ROUTES) {
-            dirty.routes.insert(id.to_owned());
-            let checker = Arc::clone(&self.options.checker);
-            let broken = keep(&mut self.routes, id, change, restored, |_, value| checker.route(value));
-            self.note(&full_key, broken, |c| match c.routes.get(id) {
-                Some(Kept { good: Some(_), .. }) => Serving::LastGood,
-                Some(kept) if c.options.checker.place(id, &kept.value, ()).is_some() => Serving::Unavailable,
-                _ => Serving::LeftOut,
-            });
+            // In the order of keys they come first, so that of a whole configuration each route is compiled once.
+            self.cover_routes(dirty);
+            let mut with = With { options: &self.options, ids: &mut self.ids };
+            let broken = self.routes.take(id, change, restored, &mut with);
+            self.note(&full_key, broken, dirty, |c| c.routes.serving(id));
         } else if let Some(id) = full_key.strip_prefix(key::NODES) {
             self.take_node(id, change, restored, dirty);
         } else if let Some(name) = full_key.strip_prefix(key::SERVICES) {
             dirty.services.insert(name.to_owned());
             let checker = Arc::clone(&self.options.checker);
             let broken = keep(&mut self.services, name, change, restored, |name, value| checker.service(name, value));
-            self.note(&full_key, broken, |c| last_good_or(&c.services, name, Serving::Unavailable));
+            self.note(&full_key, broken, dirty, |c| last_good_or(&c.services, name, Serving::Unavailable));
         } else if let Some(name) = full_key.strip_prefix(key::PLUGINS) {
             dirty.plugins = true;
             let checker = Arc::clone(&self.options.checker);
             let broken =
                 keep(&mut self.plugins, name, change, restored, |name, value| checker.global_plugin(name, value));
-            self.note(&full_key, broken, |c| last_good_or(&c.plugins, name, Serving::Unavailable));
+            self.note(&full_key, broken, dirty, |c| last_good_or(&c.plugins, name, Serving::Unavailable));
         } else if let Some(id) = full_key.strip_prefix(key::OVERLAYS) {
             dirty.services.extend(key::service_of_node(id).map(str::to_owned));
             let broken = keep(&mut self.overlays, id, change, restored, |_, value| NodeOverlay::parse(value));
-            self.note(&full_key, broken, |c| last_good_or(&c.overlays, id, Serving::LeftOut));
+            self.note(&full_key, broken, dirty, |c| last_good_or(&c.overlays, id, Serving::LeftOut));
         } else if let Some(id) = full_key.strip_prefix(key::CERTIFICATES) {
             self.take_certificate(id, change, restored, dirty);
         }
@@ -145,7 +138,7 @@ impl Compiler {
             }
             dirty.services.insert(service.to_owned());
         }
-        self.note(&full_key, broken, |c| last_good_or(&c.nodes, id, Serving::LeftOut));
+        self.note(&full_key, broken, dirty, |c| last_good_or(&c.nodes, id, Serving::LeftOut));
     }
 
     /// One that is as it was keeps its context, and with it the sessions that clients may resume.
@@ -158,7 +151,7 @@ impl Compiler {
         dirty.certificates = true;
         let checker = Arc::clone(&self.options.checker);
         let broken = keep(&mut self.certificates, id, change, restored, |id, value| checker.certificate(id, value));
-        self.note(&full_key, broken, |c| last_good_or(&c.certificates, id, Serving::Unavailable));
+        self.note(&full_key, broken, dirty, |c| last_good_or(&c.certificates, id, Serving::Unavailable));
     }
 
     fn cert_store(&self) -> CertStore {
@@ -173,11 +166,18 @@ impl Compiler {
     }
 
     /// Keeps the account of rejected objects, and tells the log of new ones.
-    fn note(&mut self, full_key: &str, broken: Option<(u64, String)>, serving: impl FnOnce(&Self) -> Serving) {
+    fn note(
+        &mut self,
+        full_key: &str,
+        broken: Option<(u64, String)>,
+        dirty: &mut Dirty,
+        serving: impl FnOnce(&Self) -> Serving,
+    ) {
         let Some((revision, reason)) = broken else {
-            self.rejected.remove(full_key);
+            dirty.rejected |= self.rejected.remove(full_key).is_some();
             return;
         };
+        dirty.rejected = true;
         let serving = serving(self);
         let known = self.rejected.get(full_key);
         if known.is_none_or(|known| known.reason != reason) {
@@ -192,29 +192,36 @@ impl Compiler {
     }
 
     fn publish(&mut self, revision: u64, mut dirty: Dirty) {
+        self.cover_routes(&mut dirty);
         let before = self.handle.load_full();
-        if dirty.plugins {
-            dirty.routes = self.routes.keys().chain(self.entries.keys()).cloned().collect();
-        }
-        let router = if dirty.routes.is_empty() { Arc::clone(&before.router) } else { self.router(&dirty.routes) };
-        for service in std::mem::take(&mut dirty.services) {
+        let services_changed = !dirty.services.is_empty();
+        for service in dirty.services {
             self.rebuild_service(&service);
         }
-        self.slots.resize(self.ids.names.len(), Slot::Empty);
+        // A service that only routes name has no place among these yet, which means the same as an empty one.
         let snapshot = Arc::new(Snapshot {
             revision,
-            rejected: self.rejected.values().cloned().collect(),
-            warnings: self.all_warnings().collect(),
-            router,
-            certificates: if dirty.certificates {
-                Arc::new(self.cert_store())
-            } else {
-                Arc::clone(&before.certificates)
+            rejected: match dirty.rejected {
+                true => self.rejected.values().cloned().collect(),
+                false => Arc::clone(&before.rejected),
             },
-            services: self.slots.clone().into(),
-            routes: self.entries.len(),
+            warnings: match services_changed {
+                true => self.all_warnings().collect(),
+                false => Arc::clone(&before.warnings),
+            },
+            router: self.routes.router(),
+            certificates: match dirty.certificates {
+                true => Arc::new(self.cert_store()),
+                false => Arc::clone(&before.certificates),
+            },
+            services: match services_changed {
+                true => self.slots.as_slice().into(),
+                false => Arc::clone(&before.services),
+            },
         });
-        self.start_plugins(&dirty.routes);
+        for pipeline in self.routes.new_pipelines() {
+            pipeline.instances().iter().for_each(|instance| instance.start(&*self.options.env));
+        }
         let old = self.handle.publish(snapshot);
         drop(before);
         if let Err(unsent) = self.graveyard.send(old) {
@@ -223,99 +230,14 @@ impl Compiler {
         }
     }
 
-    fn router(&mut self, changed: &BTreeSet<String>) -> Arc<Router<Arc<CompiledRoute>>> {
-        let globals: Vec<Arc<Instance>> =
-            self.plugins.values().filter_map(|kept| kept.good.as_ref()?.2.0.clone()).collect();
-        let closed = self.plugins.values().any(|kept| kept.good.is_none());
-        let routes = std::mem::take(&mut self.routes);
-        for id in changed {
-            match routes.get(id).and_then(|kept| self.entry(id, kept, &globals, closed)) {
-                Some(entry) => self.entries.insert(id.clone(), entry),
-                None => self.entries.remove(id),
-            };
+    /// Puts all routes behind the global plugins as they are now.
+    fn cover_routes(&mut self, dirty: &mut Dirty) {
+        if std::mem::take(&mut dirty.plugins) {
+            self.routes.cover(Globals {
+                instances: self.plugins.values().filter_map(|kept| kept.good.as_ref()?.2.0.clone()).collect(),
+                closed: self.plugins.values().any(|kept| kept.good.is_none()),
+            });
         }
-        self.routes = routes;
-        self.pipelines.retain(|_, pipeline| pipeline.strong_count() > 0);
-        Arc::new(Router::build(self.entries.values().cloned().collect()))
-    }
-
-    fn entry(
-        &mut self,
-        id: &str,
-        kept: &Kept<ParsedRoute>,
-        globals: &[Arc<Instance>],
-        closed: bool,
-    ) -> Option<Entry<Arc<CompiledRoute>>> {
-        let Some((_, _, parsed)) = &kept.good else {
-            let place = self.options.checker.place(id, &kept.value, ())?;
-            let target = Arc::new(self.broken_route(id, &place.pattern));
-            return self.options.checker.place(id, &kept.value, target);
-        };
-        if !parsed.route.enabled {
-            return None;
-        }
-        let target = Arc::new(self.live_route(id, parsed, globals, closed));
-        Some(Entry {
-            pattern: parsed.pattern.clone(),
-            hosts: parsed.hosts.clone(),
-            methods: parsed.route.methods.clone(),
-            headers: parsed.headers.clone(),
-            query: parsed.query.clone(),
-            priority: parsed.route.priority,
-            key: id.to_owned(),
-            target,
-        })
-    }
-
-    fn live_route(&mut self, id: &str, parsed: &ParsedRoute, globals: &[Arc<Instance>], closed: bool) -> CompiledRoute {
-        let route = &parsed.route;
-        let service = (!route.service_name.is_empty()).then(|| self.ids.of(&route.service_name));
-        CompiledRoute {
-            info: Arc::new(RouteInfo {
-                key: id.to_owned(),
-                prefix: route.prefix.clone(),
-                service: route.service_name.clone(),
-                protocol: match route.protocol {
-                    Protocol::Http => ws_cloud_plugin_sdk::Protocol::Http,
-                    Protocol::Grpc => ws_cloud_plugin_sdk::Protocol::Grpc,
-                },
-            }),
-            protocol: route.protocol,
-            pipeline: self.pipeline(parsed.plugins.iter().chain(globals)),
-            timeouts: route.timeouts,
-            retry: RouteRetry::new(&route.retry),
-            max_body_size: route.max_body_size,
-            metrics: self.options.metrics.route(id, &route.service_name),
-            service_metrics: service.map(|_| self.options.metrics.service(&route.service_name)),
-            service,
-            state: if closed { RouteState::Broken } else { RouteState::Live },
-        }
-    }
-
-    fn broken_route(&mut self, id: &str, pattern: &Pattern) -> CompiledRoute {
-        CompiledRoute {
-            info: Arc::new(RouteInfo { key: id.to_owned(), prefix: pattern.to_string(), ..RouteInfo::default() }),
-            protocol: Protocol::Http,
-            pipeline: Arc::default(),
-            timeouts: Timeouts::default(),
-            retry: RouteRetry::default(),
-            max_body_size: None,
-            metrics: self.options.metrics.route(id, ""),
-            service_metrics: None,
-            service: None,
-            state: RouteState::Broken,
-        }
-    }
-
-    /// The pipeline of these instances: routes with the same plugins and settings share one.
-    fn pipeline<'a>(&mut self, instances: impl Iterator<Item = &'a Arc<Instance>> + Clone) -> Arc<Pipeline> {
-        let id: Vec<usize> = instances.clone().map(|i| Arc::as_ptr(i).addr()).collect();
-        if let Some(pipeline) = self.pipelines.get(&id).and_then(Weak::upgrade) {
-            return pipeline;
-        }
-        let pipeline = Arc::new(Pipeline::new(instances.cloned()));
-        self.pipelines.insert(id, Arc::downgrade(&pipeline));
-        pipeline
     }
 
     fn rebuild_service(&mut self, name: &str) {
@@ -373,19 +295,10 @@ impl Compiler {
         })
     }
 
-    /// Starts the plugins of changed routes; those that run already are left alone.
-    fn start_plugins(&self, changed: &BTreeSet<String>) {
-        for entry in changed.iter().filter_map(|id| self.entries.get(id)) {
-            for instance in entry.target.pipeline.instances() {
-                instance.start(&*self.options.env);
-            }
-        }
-    }
-
     fn keys(&self) -> Vec<String> {
         let of =
             |family: &str, ids: Vec<&String>| ids.into_iter().map(|id| format!("{family}{id}")).collect::<Vec<_>>();
-        let mut keys = of(key::ROUTES, self.routes.keys().collect());
+        let mut keys: Vec<String> = self.routes.keys().map(|id| format!("{}{id}", key::ROUTES)).collect();
         keys.extend(of(key::NODES, self.nodes.keys().collect()));
         keys.extend(of(key::SERVICES, self.services.keys().collect()));
         keys.extend(of(key::PLUGINS, self.plugins.keys().collect()));
@@ -396,11 +309,18 @@ impl Compiler {
 }
 
 impl Publish for Compiler {
-    fn replace(&mut self, revision: u64, entries: Vec<Change>) {
-        let present: HashSet<&str> = entries.iter().map(|e| e.key.as_str()).collect();
-        let gone = self.keys().into_iter().filter(|key| !present.contains(key.as_str()));
-        let gone: Vec<Change> = gone.map(|key| Change { key, value: None, revision }).collect();
-        self.apply(revision, gone.into_iter().chain(entries).collect());
+    fn replace(&mut self, revision: u64, entries: &mut dyn Iterator<Item = Change>) {
+        self.routes.begin_anew();
+        let mut gone: HashSet<String> = self.keys().into_iter().collect();
+        let mut dirty = Dirty::default();
+        for change in entries {
+            gone.remove(&change.key);
+            self.take(change, &mut dirty);
+        }
+        for key in gone {
+            self.take(Change { key, value: None, revision }, &mut dirty);
+        }
+        self.publish(revision, dirty);
         // Kept for the first full state only.
         self.restored.clear();
     }
@@ -426,20 +346,29 @@ impl Publish for Compiler {
     }
 
     fn last_good(&self) -> Vec<Change> {
-        fn of<T>(family: &str, objects: &BTreeMap<String, Kept<T>>, out: &mut Vec<Change>) {
-            out.extend(objects.iter().filter(|(_, kept)| kept.is_broken).filter_map(|(id, kept)| {
-                let (revision, value, _) = kept.good.as_ref()?;
-                Some(Change { key: format!("{family}{id}"), value: Some(value.clone()), revision: *revision })
-            }));
+        fn of<T>(objects: &BTreeMap<String, Kept<T>>, id: &str) -> Option<(u64, Bytes)> {
+            let kept = objects.get(id).filter(|kept| kept.is_broken)?;
+            kept.good.as_ref().map(|(revision, value, _)| (*revision, value.clone()))
         }
-        let mut out = Vec::new();
-        of(key::ROUTES, &self.routes, &mut out);
-        of(key::NODES, &self.nodes, &mut out);
-        of(key::SERVICES, &self.services, &mut out);
-        of(key::PLUGINS, &self.plugins, &mut out);
-        of(key::OVERLAYS, &self.overlays, &mut out);
-        of(key::CERTIFICATES, &self.certificates, &mut out);
-        out
+        // What is broken is what was rejected, and few.
+        let good = |full_key: &String| {
+            let id = |family: &str| full_key.strip_prefix(family);
+            let (revision, value) = if let Some(id) = id(key::ROUTES) {
+                self.routes.last_good(id)
+            } else if let Some(id) = id(key::NODES) {
+                of(&self.nodes, id)
+            } else if let Some(id) = id(key::SERVICES) {
+                of(&self.services, id)
+            } else if let Some(id) = id(key::PLUGINS) {
+                of(&self.plugins, id)
+            } else if let Some(id) = id(key::OVERLAYS) {
+                of(&self.overlays, id)
+            } else {
+                of(&self.certificates, id(key::CERTIFICATES)?)
+            }?;
+            Some(Change { key: full_key.clone(), value: Some(value), revision })
+        };
+        self.rejected.keys().filter_map(good).collect()
     }
 
     fn restore_last_good(&mut self, versions: Vec<Change>) {

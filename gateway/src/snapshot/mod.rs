@@ -11,7 +11,7 @@ use arc_swap::{ArcSwap, Guard};
 use ws_cloud_plugin_sdk::RouteInfo;
 
 use crate::pipeline::Pipeline;
-use crate::resource::{Protocol, Retry, Timeouts};
+use crate::resource::{Protocol, Retry, Route, Timeouts};
 use crate::router::{Lookup, Router};
 use crate::telemetry::{RouteMetrics, ServiceMetrics};
 use crate::tls::CertStore;
@@ -22,6 +22,7 @@ mod compile;
 mod health;
 mod kept;
 mod object;
+mod routes;
 mod services;
 #[cfg(test)]
 mod tests;
@@ -34,26 +35,41 @@ pub use object::Checker;
 pub use services::ServiceDefaults;
 
 /// A route ready to serve.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct CompiledRoute {
     /// What plugins and logs say of it.
     pub info: Arc<RouteInfo>,
     /// The protocol towards the upstream.
     pub protocol: Protocol,
-    /// Its plugins.
+    /// Its plugins, and those that cover all routes.
     pub pipeline: Arc<Pipeline>,
+    /// What it says beside its service.
+    pub options: Arc<RouteOptions>,
+    /// Its counters.
+    pub metrics: Arc<RouteMetrics>,
+    /// Those of its service.
+    pub service_metrics: Option<Arc<ServiceMetrics>>,
+    /// Its plugins by themselves.
+    own: Arc<Pipeline>,
+    service: Option<ServiceId>,
+    state: RouteState,
+}
+
+/// What a route may say beside its service, and hardly any does: routes that say nothing share one.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct RouteOptions {
     /// Timeouts of its own.
     pub timeouts: Timeouts,
     /// What is tried again, where it differs from its service.
     pub retry: RouteRetry,
     /// Largest request body, when the route has its own limit; 0 = no limit.
     pub max_body_size: Option<u64>,
-    /// Its counters.
-    pub metrics: Arc<RouteMetrics>,
-    /// Those of its service.
-    pub service_metrics: Option<Arc<ServiceMetrics>>,
-    service: Option<ServiceId>,
-    state: RouteState,
+}
+
+impl RouteOptions {
+    fn new(route: &Route) -> Self {
+        Self { timeouts: route.timeouts, retry: RouteRetry::new(&route.retry), max_body_size: route.max_body_size }
+    }
 }
 
 /// What a route says of retries beside its service.
@@ -76,6 +92,8 @@ impl RouteRetry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RouteState {
     Live,
+    /// A plugin that covers it is broken and never was good.
+    Closed,
     /// Its declaration is broken and never was good: requests are refused, not passed to a looser
     /// route.
     Broken,
@@ -85,7 +103,7 @@ impl CompiledRoute {
     /// Whether requests are to be answered 503: the route's declaration, or that of a plugin that
     /// covers it, is broken.
     pub fn is_broken(&self) -> bool {
-        self.state == RouteState::Broken
+        self.state != RouteState::Live
     }
 
     /// Whether the route is meant to do nothing at all: no service and no plugins.
@@ -133,8 +151,7 @@ pub struct Snapshot {
     /// What is live and still should be looked at.
     pub warnings: Arc<[Warning]>,
     router: Arc<Router<Arc<CompiledRoute>>>,
-    services: Box<[Slot]>,
-    routes: usize,
+    services: Arc<[Slot]>,
 }
 
 impl Snapshot {
@@ -162,7 +179,7 @@ impl Snapshot {
 
     /// How many routes are in the router.
     pub fn route_count(&self) -> usize {
-        self.routes
+        self.router.len()
     }
 }
 

@@ -121,7 +121,7 @@ impl Checker {
             headers: headers.unwrap_or_default(),
             query: query.unwrap_or_default(),
             priority: place.priority.filter(|_| is_whole).unwrap_or(i32::MAX),
-            key: key.to_owned(),
+            key: key.into(),
             target,
         })
     }

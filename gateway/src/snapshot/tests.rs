@@ -214,6 +214,68 @@ fn a_broken_global_plugin_closes_every_route_and_a_mended_one_opens_them() {
 }
 
 #[test]
+fn global_plugins_cover_routes_of_the_same_batch_and_of_those_before() {
+    let mut bench = bench();
+    bench.put("routes/a", json!({"prefix": "/a/*", "hosts": ["h", "*.h"], "status": 1, "plugins": ["tracing"]}));
+    bench.put("routes/b", route("/b/*", "s"));
+    bench.put("routes/off", json!({"prefix": "/off", "status": 0}));
+    bench.put("routes/broken", json!({"prefix": "/broken", "status": 1, "plugins": ["unknown"]}));
+    let plugins = |bench: &Bench, path: &str| {
+        let (method, headers) = (Method::GET, HeaderMap::new());
+        let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
+        bench.handle.load().find(&lookup).unwrap().pipeline.instances().len()
+    };
+    // The route comes first in the batch, and is covered all the same.
+    let rewrite = json!({"config": {"rewrite_url_regex": "^/", "rewrite_replace": "/"}}).to_string();
+    let batch = [
+        bench.change("routes/b", Some(route("/b/new/*", "s").to_string())),
+        bench.change("gw/plugins/rewrite", Some(rewrite)),
+    ];
+    bench.compiler.apply(9, batch.into());
+    assert_eq!([plugins(&bench, "/a/x"), plugins(&bench, "/b/new/x"), plugins(&bench, "/broken")], [2, 1, 0]);
+    assert_eq!(bench.find("/b/x"), None);
+    bench.put("gw/plugins/key-auth", json!({"config": {}}));
+    bench.put("routes/c", route("/c", "s"));
+    for (path, key) in [("/a/x", "a!"), ("/b/new/x", "b!"), ("/c", "c!"), ("/broken", "broken!")] {
+        assert_eq!(bench.find(path).as_deref(), Some(key));
+    }
+    bench.delete("gw/plugins/key-auth");
+    bench.delete("gw/plugins/rewrite");
+    assert_eq!([plugins(&bench, "/a/x"), plugins(&bench, "/b/new/x"), plugins(&bench, "/c")], [1, 0, 0]);
+    assert_eq!([bench.find("/c").as_deref(), bench.find("/broken").as_deref()], [Some("c"), Some("broken!")]);
+    assert_eq!(bench.find("/off"), None);
+}
+
+#[test]
+fn of_several_changes_of_a_route_in_a_batch_the_last_counts() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a", "s"));
+    let batch: Vec<Change> = [Some(route("/b", "s")), None, Some(route("/c", "s")), Some(route("/d", "s"))]
+        .map(|value| bench.change("routes/a", value.map(|value| value.to_string())))
+        .into();
+    bench.compiler.apply(9, batch);
+    assert_eq!(["/a", "/b", "/c", "/d"].map(|path| bench.find(path)), [None, None, None, Some("a".to_owned())]);
+    assert_eq!(bench.handle.load().route_count(), 1);
+}
+
+#[test]
+fn a_full_state_keeps_the_last_good_version_of_what_is_broken_in_it() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a", "s"));
+    let broken = json!({"prefix": "/a", "status": 1, "protocol": "ftp"}).to_string();
+    bench.put_text("routes/a", &broken);
+    let change = bench.change("routes/a", Some(broken));
+    bench.compiler.replace(9, &mut std::iter::once(change));
+    assert_eq!(bench.find("/a").as_deref(), Some("a"));
+    assert_eq!(bench.compiler.last_good().iter().map(|change| change.revision).collect::<Vec<_>>(), [1]);
+    // One that was switched off when it was good stays off.
+    bench.put("routes/a", json!({"prefix": "/a", "status": 0}));
+    bench.put("routes/a", json!({"prefix": "/a", "status": 1, "protocol": "ftp"}));
+    assert_eq!(bench.find("/a"), None);
+    assert_eq!(bench.rejected(), [("routes/a".into(), Serving::LastGood)]);
+}
+
+#[test]
 fn a_broken_service_keeps_its_last_good_settings_or_closes() {
     let mut bench = bench();
     bench.put("routes/a", route("/a/*", "s"));
@@ -248,7 +310,7 @@ fn a_full_state_removes_what_it_does_not_name_and_uses_restored_versions() {
     bench.compiler.restore_last_good(vec![good, nonsense]);
     let broken = bench.change("routes/a", Some(r#"{"prefix":"/a/*","status":1,"protocol":"ftp"}"#.into()));
     let broken_b = bench.change("routes/b", Some(r#"{"prefix":"/b/*","status":1,"protocol":"ftp"}"#.into()));
-    bench.compiler.replace(9, vec![broken, broken_b]);
+    bench.compiler.replace(9, &mut [broken, broken_b].into_iter());
     assert_eq!(bench.find("/old"), None);
     assert_eq!(bench.find("/a/x").as_deref(), Some("a"));
     assert_eq!(bench.find("/b/x").as_deref(), Some("b!"));
@@ -336,8 +398,8 @@ proptest! {
             }
         }
         let mut fresh = super::tests::bench();
-        let entries = model.iter().map(|(key, value)| fresh.change(key, Some(value.clone()))).collect();
-        fresh.compiler.replace(1, entries);
+        let entries: Vec<_> = model.iter().map(|(key, value)| fresh.change(key, Some(value.clone()))).collect();
+        fresh.compiler.replace(1, &mut entries.into_iter());
         for path in ["/p0/x", "/p1/x", "/p2/x", "/p3/x", "/p4/x"] {
             prop_assert_eq!(bench.find(path), fresh.find(path));
             if bench.find(path).is_some() {

@@ -35,7 +35,7 @@ pub fn run(bytes: &[u8]) {
     }
     let handle = Arc::new(Handle::default());
     let mut compiler = compiler(&handle);
-    compiler.replace(1, Vec::new());
+    compiler.replace(1, &mut std::iter::empty());
     for (accepted, change) in changes {
         let key = change.key.clone();
         compiler.apply(change.revision, vec![change]);

@@ -48,7 +48,7 @@ pub fn run(bytes: &[u8]) {
                 headers: predicates(&mut input),
                 query: predicates(&mut input),
                 priority: i32::from(input.below(3)) - 1,
-                key: format!("{:02}", (u32::from(i) * 37) % 100),
+                key: format!("{:02}", (u32::from(i) * 37) % 100).into(),
                 target: format!("{:02}", (u32::from(i) * 37) % 100),
             }
         })

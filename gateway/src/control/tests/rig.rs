@@ -153,7 +153,8 @@ impl Recorder {
 }
 
 impl Publish for Recorder {
-    fn replace(&mut self, revision: u64, entries: Vec<Change>) {
+    fn replace(&mut self, revision: u64, entries: &mut dyn Iterator<Item = Change>) {
+        let entries: Vec<Change> = entries.collect();
         self.note(Call::Replace(revision, entries.iter().map(line).collect()));
         self.notes.live.lock().unwrap().clear();
         self.work(&entries);

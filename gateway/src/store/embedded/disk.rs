@@ -32,7 +32,7 @@ const FORMAT: &str = "format";
 const CURRENT_FORMAT: u64 = 1;
 
 /// Memory redb may use to cache pages. A gateway reads its store once, at the start.
-const CACHE_BYTES: usize = 16 << 20;
+const CACHE_BYTES: usize = 2 << 20;
 
 pub(super) type Row<'a> = (u64, u64, LeaseId, &'a [u8]);
 pub(super) type Opener = Box<dyn Fn(&Path) -> Result<Database, DatabaseError> + Send + Sync>;
