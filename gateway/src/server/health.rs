@@ -103,7 +103,7 @@ fn show(parts: &Parts, metrics: &Metrics) {
     let handle = Arc::clone(&parts.handle);
     metrics.set_nodes(move |each| {
         for upstream in handle.load().upstreams() {
-            for node in upstream.nodes() {
+            for node in upstream.nodes().iter() {
                 let ejected = node.state.ejection.cause().map(Cause::name);
                 each(NodeFigures { service: &upstream.name, node: &node.label, up: is_up(&node.state), ejected });
             }

@@ -10,9 +10,9 @@ use std::sync::{Arc, Weak};
 use ws_cloud_plugin_sdk::{Env, RouteInfo};
 
 use super::change::{Change, Publish, Rejected, Serving, Warning};
-use super::kept::{Kept, keep, last_good_or};
+use super::kept::{Kept, keep, last_good_or, of_service};
 use super::object::{Checker, ParsedPlugin, ParsedRoute};
-use super::services::{NodeIndex, Places, ServiceDefaults, Upstreams};
+use super::services::{Places, ServiceDefaults, Upstreams};
 use super::trust::ParsedService;
 use super::{CompiledRoute, Handle, RouteRetry, RouteState, ServiceIds, Slot, Snapshot};
 use crate::pipeline::{Instance, Pipeline};
@@ -51,7 +51,6 @@ pub struct Compiler {
     /// Drops old snapshots: of 100,000 routes that takes longer than making the next.
     graveyard: std::sync::mpsc::Sender<Arc<Snapshot>>,
     pipelines: HashMap<Vec<usize>, Weak<Pipeline>>,
-    node_index: NodeIndex,
     ids: ServiceIds,
     slots: Vec<Slot>,
     upstreams: Upstreams,
@@ -89,7 +88,6 @@ impl Compiler {
             entries: BTreeMap::new(),
             graveyard: graveyard(),
             pipelines: HashMap::new(),
-            node_index: NodeIndex::default(),
             ids: ServiceIds::default(),
             slots: Vec::new(),
             restored: HashMap::new(),
@@ -139,10 +137,6 @@ impl Compiler {
         let broken = keep(&mut self.nodes, id, change, restored, |id, value| checker.node(id, value));
         // The checker holds the service of key and value together, so the key says where it belongs.
         if let Some(service) = key::service_of_node(id) {
-            match self.nodes.get(id) {
-                Some(Kept { good: Some(_), .. }) => self.node_index.insert(service, id),
-                _ => self.node_index.remove(service, id),
-            }
             dirty.services.insert(service.to_owned());
         }
         self.note(&full_key, broken, |c| last_good_or(&c.nodes, id, Serving::LeftOut));
@@ -331,9 +325,11 @@ impl Compiler {
             _ => {
                 let plain = ParsedService::default();
                 let service = declared.and_then(|kept| kept.good.as_ref()).map_or(&plain, |(_, _, s)| s);
-                let nodes = self.node_index.nodes(&name).filter_map(|id| {
-                    let node = &self.nodes.get(id)?.good.as_ref()?.2;
-                    Some((node, self.overlays.get(id).and_then(|kept| kept.good.as_ref()).map(|(_, _, o)| o)))
+                // Both in order, so that no overlay is looked for.
+                let mut overlays = of_service(&self.overlays, &name).peekable();
+                let nodes = of_service(&self.nodes, &name).map(|(id, node)| {
+                    while overlays.next_if(|(of, _)| *of < id).is_some() {}
+                    (node, overlays.next_if(|(of, _)| *of == id).map(|(_, overlay)| overlay))
                 });
                 places.warnings.clone_from(&service.warnings);
                 self.upstreams.build(&name, service, nodes, &mut places).map_or(Slot::Empty, Slot::Ready)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 
 use super::change::{Change, Serving};
-use crate::resource::Invalid;
+use crate::resource::{Invalid, key};
 
 /// An object as the store has it, and its last good version.
 pub(super) struct Kept<T> {
@@ -18,6 +18,19 @@ pub(super) struct Kept<T> {
 /// What happens in place of a broken object: its last good version, or this.
 pub(super) fn last_good_or<T>(objects: &BTreeMap<String, Kept<T>>, id: &str, otherwise: Serving) -> Serving {
     if objects.get(id).is_some_and(|kept| kept.good.is_some()) { Serving::LastGood } else { otherwise }
+}
+
+/// The good versions in a family of nodes, or of what is said of them, that are of this service; by
+/// id, in order.
+pub(super) fn of_service<'a, T>(
+    objects: &'a BTreeMap<String, Kept<T>>,
+    service: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a T)> {
+    // Behind the service's name comes a dot. The next character is that of no id of the service.
+    let range = objects.range(format!("{service}.")..format!("{service}/"));
+    let good = range.filter_map(|(id, kept)| Some((id.as_str(), &kept.good.as_ref()?.2)));
+    // Those of a service whose name goes on behind the dot are among them.
+    good.filter(move |(id, _)| key::service_of_node(id) == Some(service))
 }
 
 /// Takes a change into a family. Returns the revision and the reason when the object is broken.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Memory;
+use super::balancer::Summed;
 use super::ejection::Ejection;
 use super::health::Found;
 use super::latency::Latency;
@@ -148,6 +149,8 @@ pub struct InFlight {
     state: Arc<NodeState>,
     /// Where others may wait for its place.
     memory: Option<Arc<Memory>>,
+    /// Its part in the sum of the service, where that is kept.
+    summed: Option<Summed>,
 }
 
 impl InFlight {
@@ -155,7 +158,7 @@ impl InFlight {
     pub fn at(state: &Arc<NodeState>) -> Self {
         state.in_flight.fetch_add(1, Ordering::Relaxed);
         state.requested();
-        Self { state: Arc::clone(state), memory: None }
+        Self { state: Arc::clone(state), memory: None, summed: None }
     }
 
     /// Counts one unless there are this many. When it ends its place goes to those who wait.
@@ -163,7 +166,13 @@ impl InFlight {
         let one_more = |n: u32| (n < most).then_some(n + 1);
         state.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         state.requested();
-        Some(Self { state: Arc::clone(state), memory: waiting.cloned() })
+        Some(Self { state: Arc::clone(state), memory: waiting.cloned(), summed: None })
+    }
+
+    /// Counts it among those of its service as well.
+    pub(super) fn summed(mut self, memory: &Arc<Memory>) -> Self {
+        self.summed = Some(Summed::new(memory));
+        self
     }
 
     /// Ends it, and tells nobody.

@@ -9,6 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use twox_hash::XxHash64;
 
+use crate::upstream::Nodes;
+
 /// Points for each unit of weight.
 const POINTS: u64 = 160;
 /// Most points of a ring: 8 MiB.
@@ -17,28 +19,54 @@ const MAX_POINTS: u64 = 1 << 20;
 const WALK: usize = 4096;
 
 /// The points of all nodes, in order.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 pub(crate) struct Ring {
     places: Box<[u32]>,
     owners: Box<[u32]>,
+    halvings: u32,
 }
 
 impl Ring {
     /// The ring of these nodes.
-    pub(crate) fn new(nodes: impl Iterator<Item = (SocketAddr, u32)>) -> Self {
-        let nodes: Vec<_> = nodes.collect();
-        let sum: u64 = nodes.iter().map(|(_, weight)| u64::from(*weight) * POINTS).sum();
-        let halvings = (0..64).find(|halvings| sum >> halvings <= MAX_POINTS).unwrap_or(0);
-        let mut points: Vec<u64> = Vec::new();
-        for (index, (address, weight)) in (0_u64..).zip(nodes) {
-            let count = ((u64::from(weight) * POINTS) >> halvings).max(1);
-            points.extend(places(address, count).map(|place| u64::from(place) << 32 | index));
-        }
-        points.sort_unstable();
+    pub(crate) fn new(nodes: &Nodes) -> Self {
+        let halvings = halvings(nodes);
+        let points = points(nodes, 0..nodes.len(), halvings);
         Self {
             places: points.iter().map(|point| (point >> 32) as u32).collect(),
             owners: points.iter().map(|point| *point as u32).collect(),
+            halvings,
         }
+    }
+
+    /// The ring after a change of the nodes from `before` to `now`: equal to a new one, but the
+    /// points of nodes that have not changed are neither hashed nor sorted again.
+    pub(crate) fn succeeded_by(&self, before: &Nodes, now: &Nodes) -> Self {
+        match Moves::new(before, now) {
+            Some(moves) if halvings(now) == self.halvings => self.moved(&moves, now),
+            _ => Self::new(now),
+        }
+    }
+
+    fn moved(&self, moves: &Moves, now: &Nodes) -> Self {
+        let added = points(now, moves.added.iter().copied(), self.halvings);
+        let room = self.places.len() + added.len();
+        let (mut places, mut owners) = (Vec::with_capacity(room), Vec::with_capacity(room));
+        let mut added = added.into_iter().peekable();
+        for (place, owner) in self.places.iter().zip(&self.owners) {
+            let owner = moves.to[*owner as usize];
+            if owner == Moves::GONE {
+                continue;
+            }
+            while let Some(point) = added.next_if(|point| *point < u64::from(*place) << 32 | u64::from(owner)) {
+                places.push((point >> 32) as u32);
+                owners.push(point as u32);
+            }
+            places.push(*place);
+            owners.push(owner);
+        }
+        places.extend(added.clone().map(|point| (point >> 32) as u32));
+        owners.extend(added.map(|point| point as u32));
+        Self { places: places.into(), owners: owners.into(), halvings: self.halvings }
     }
 
     /// The owners of the points from a key's place on, with repetitions.
@@ -47,6 +75,53 @@ impl Ring {
         let place = (key >> 32) as u32;
         let start = self.places.partition_point(|point| *point < place);
         self.owners[start..].iter().chain(&self.owners[..start]).take(WALK).map(|owner| *owner as usize)
+    }
+}
+
+/// How often the number of points is halved, so that they are not too many.
+fn halvings(nodes: &Nodes) -> u32 {
+    let sum: u64 = nodes.iter().map(|node| u64::from(node.weight) * POINTS).sum();
+    (0..64).find(|halvings| sum >> halvings <= MAX_POINTS).unwrap_or(0)
+}
+
+/// The points of some of the nodes, in order: the place in the upper half, the owner in the lower.
+fn points(nodes: &Nodes, which: impl Iterator<Item = usize>, halvings: u32) -> Vec<u64> {
+    let mut points: Vec<u64> = Vec::new();
+    for index in which {
+        let count = ((u64::from(nodes[index].weight) * POINTS) >> halvings).max(1);
+        points.extend(places(nodes[index].address, count).map(|place| u64::from(place) << 32 | index as u64));
+    }
+    points.sort_unstable();
+    points
+}
+
+/// What becomes of nodes in a change that leaves the order of those that stay.
+struct Moves {
+    /// Where each old node has gone.
+    to: Vec<u32>,
+    /// The nodes that are new, or not of the weight they had.
+    added: Vec<usize>,
+}
+
+impl Moves {
+    /// In place of a node that is gone, or has another weight.
+    const GONE: u32 = u32::MAX;
+
+    /// `None` when the order of those that stay has changed.
+    fn new(before: &Nodes, now: &Nodes) -> Option<Self> {
+        let (mut to, mut added) = (vec![Self::GONE; before.len()], Vec::new());
+        let (mut walk, mut least) = (before.walk(), 0);
+        for (index, node) in now.iter().enumerate() {
+            match walk.find(node.address) {
+                Some(old) if old < least => return None,
+                Some(old) if before[old].weight == node.weight => {
+                    to[old] = index as u32;
+                    least = old + 1;
+                }
+                _ => added.push(index),
+            }
+        }
+        Some(Self { to, added })
     }
 }
 
@@ -75,7 +150,12 @@ fn bytes_of(address: SocketAddr) -> [u8; 18] {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use proptest::prelude::*;
+
     use super::*;
+    use crate::upstream::{Node, PeerOptions, Peers};
 
     /// Several gateways, of several versions, must agree: these values never change.
     #[test]
@@ -87,15 +167,53 @@ mod tests {
         assert_eq!(affinity(7, "10.0.0.5:8080".parse().unwrap()), 10_645_047_519_115_570_065);
     }
 
+    fn nodes(declared: impl IntoIterator<Item = (u16, u32)>) -> Nodes {
+        let options = Arc::new(PeerOptions::default());
+        let node = |(port, weight)| {
+            let address = SocketAddr::from(([127, 0, 0, 1], port));
+            Node::new(address, weight, Peers::new(address, None, &options))
+        };
+        declared.into_iter().map(node).collect()
+    }
+
     #[test]
     fn a_ring_stays_bounded() {
-        let nodes = (1..=2000_u16).map(|port| (SocketAddr::from(([127, 0, 0, 1], port)), 10_000));
-        let ring = Ring::new(nodes);
+        let ring = Ring::new(&nodes((1..=2000).map(|port| (port, 10_000))));
         assert!(ring.places.len() as u64 <= MAX_POINTS, "{}", ring.places.len());
     }
 
     #[test]
     fn nobody_owns_an_empty_ring() {
-        assert_eq!(Ring::new(std::iter::empty()).from(77).next(), None);
+        assert_eq!(Ring::new(&Nodes::default()).from(77).next(), None);
+    }
+
+    #[test]
+    fn nodes_that_change_places_or_need_other_points_make_a_new_ring() {
+        let few = nodes([(1, 1), (2, 1)]);
+        for others in [nodes([(2, 1), (1, 1)]), nodes([(1, 1), (2, 10_000)])] {
+            assert_eq!(Ring::new(&few).succeeded_by(&few, &others), Ring::new(&others));
+            assert_eq!(Ring::new(&others).succeeded_by(&others, &few), Ring::new(&few));
+        }
+    }
+
+    proptest! {
+        /// However nodes come, go, and change their weight or place.
+        #[test]
+        fn a_ring_made_of_the_one_before_is_the_one_made_from_nothing(
+            steps in prop::collection::vec(prop::collection::btree_map(1_u16..40, 1_u32..4, 0..30), 1..6),
+            shuffled: bool,
+        ) {
+            let mut before = Nodes::default();
+            let mut ring = Ring::new(&before);
+            for mut step in steps.into_iter().map(Vec::from_iter) {
+                if shuffled {
+                    fastrand::shuffle(&mut step);
+                }
+                let now = nodes(step);
+                ring = ring.succeeded_by(&before, &now);
+                prop_assert_eq!(&ring, &Ring::new(&now));
+                before = now;
+            }
+        }
     }
 }
