@@ -305,11 +305,11 @@ fn a_change_of_one_node_shares_all_of_the_others_and_one_of_the_service_nothing_
         pairs.map(|(a, b)| (Arc::ptr_eq(&a.state, &b.state), Arc::ptr_eq(&a.peers, &b.peers))).collect::<Vec<_>>()
     };
     let mut before = upstream(&bench);
-    let (key, _) = node("s", 2);
-    let steps: [(&dyn Fn(&mut Bench), usize); 3] =
-        [(&|bench| put(bench, 1, 7), 4), (&|bench| bench.delete(&key), 3), (&|bench| put(bench, 2, 1), 3)];
-    for (step, others) in steps {
-        step(&mut bench);
+    for (port, weight, others) in [(1, Some(7), 4), (2, None, 3), (2, Some(1), 3)] {
+        match weight {
+            Some(weight) => put(&mut bench, port, weight),
+            None => bench.delete(&node("s", port).0),
+        }
         let after = upstream(&bench);
         assert_eq!(same(&before, &after), vec![(true, true); others]);
         before = after;

@@ -13,15 +13,22 @@ const ROUND: f64 = 4_294_967_296.0;
 pub(super) fn interleave(weights: &[u32]) -> Box<[u32]> {
     let weights = reduced(weights);
     let count = weights.len().max(1) as f64;
-    // The place as a share of 2^32 in the upper half, the node in the lower: whole numbers are
-    // sorted in a fraction of the time.
-    let mut slots: Vec<u64> = Vec::new();
-    for (index, weight) in (0_u32..).zip(&weights) {
-        let (step, offset) = (ROUND / f64::from(*weight), (f64::from(index) + 0.5) / count);
-        let place = |turn: u32| ((f64::from(turn) + offset) * step) as u64;
-        slots.extend((0..*weight).map(|turn| place(turn) << 32 | u64::from(index)));
+    let mut nodes: Vec<u32> = (0_u32..).take(weights.len()).collect();
+    nodes.sort_by_key(|node| weights[*node as usize]);
+    // The place as a share of 2^32 in the upper half, the node in the lower. Turns of nodes of the
+    // same weight are in order as they come, and a sort that finds such runs only merges them.
+    let mut slots: Vec<u64> = Vec::with_capacity(weights.iter().map(|weight| *weight as usize).sum());
+    for equals in nodes.chunk_by(|a, b| weights[*a as usize] == weights[*b as usize]) {
+        let weight = weights[equals[0] as usize];
+        for turn in 0..weight {
+            slots.extend(equals.iter().map(|node| {
+                let offset = (f64::from(*node) + 0.5) / count;
+                let place = (f64::from(turn) + offset) / f64::from(weight);
+                ((place * ROUND) as u64) << 32 | u64::from(*node)
+            }));
+        }
     }
-    slots.sort_unstable();
+    slots.sort();
     slots.into_iter().map(|slot| slot as u32).collect()
 }
 
