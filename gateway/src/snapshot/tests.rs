@@ -72,7 +72,7 @@ impl Bench {
         let (method, headers) = (Method::GET, HeaderMap::new());
         let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
         match snapshot.target(snapshot.find(&lookup).unwrap()) {
-            Target::Upstream(upstream) => upstream.nodes().iter().map(|n| n.label.to_string()).collect(),
+            Target::Upstream(upstream) => upstream.nodes().iter().map(|n| n.label().to_owned()).collect(),
             Target::Nowhere => Vec::new(),
             Target::Broken => vec!["broken".into()],
         }

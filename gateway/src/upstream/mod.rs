@@ -66,8 +66,6 @@ pub struct Node {
     pub weight: u32,
     /// What it has been through.
     pub state: Arc<NodeState>,
-    /// The address as logs write it.
-    pub label: Arc<str>,
     /// How to connect to it.
     pub peers: Arc<Peers>,
 }
@@ -75,8 +73,12 @@ pub struct Node {
 impl Node {
     /// A node that nothing is known of yet.
     pub fn new(address: SocketAddr, weight: u32, peers: Peers) -> Self {
-        let label = address.to_string().into();
-        Self { address, weight, state: Arc::default(), label, peers: Arc::new(peers) }
+        Self { address, weight, state: Arc::default(), peers: Arc::new(peers) }
+    }
+
+    /// The address as logs write it.
+    pub fn label(&self) -> &str {
+        self.peers.label()
     }
 }
 

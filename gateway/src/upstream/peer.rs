@@ -99,6 +99,8 @@ impl Default for PeerOptions {
 #[derive(Debug)]
 pub struct Peers {
     address: SocketAddr,
+    /// The address as logs write it.
+    label: Box<str>,
     /// What the node is registered as, when not by address.
     name: Option<Box<str>>,
     options: Arc<PeerOptions>,
@@ -117,7 +119,13 @@ impl Peers {
     pub fn new(address: SocketAddr, name: Option<&str>, options: &Arc<PeerOptions>) -> Self {
         let (grpc, websocket) = (OnceLock::new(), OnceLock::new());
         let http = http(address, name, options);
-        Self { address, name: name.map(Into::into), options: Arc::clone(options), http, grpc, websocket }
+        let label = address.to_string().into();
+        Self { address, label, name: name.map(Into::into), options: Arc::clone(options), http, grpc, websocket }
+    }
+
+    /// The node's address as logs write it.
+    pub fn label(&self) -> &str {
+        &self.label
     }
 
     /// What they are built from.

@@ -26,10 +26,10 @@ const STRIDE: usize = 8;
 pub(crate) struct Ring {
     /// The place in the upper half, the owner in the lower: both are needed, and one look at memory
     /// has them.
-    points: Box<[u64]>,
+    points: Vec<u64>,
     /// Where the points of each part of the ring begin, and at last where they end. Halving hundreds
     /// of thousands of points would wait for memory twenty times.
-    parts: Box<[u32]>,
+    parts: Vec<u32>,
     /// What of a place is not the number of its part.
     shift: u32,
     halvings: u32,
@@ -54,19 +54,21 @@ impl Ring {
     fn moved(&self, moves: &Moves, now: &Nodes) -> Self {
         let added = points(now, moves.added.iter().copied(), self.halvings);
         let mut all = Vec::with_capacity(self.points.len() + added.len());
-        let mut added = added.into_iter().peekable();
+        let mut added = added.into_iter();
+        let mut next = added.next().unwrap_or(u64::MAX);
         for point in &self.points {
             let owner = moves.to[*point as u32 as usize];
             if owner == Moves::GONE {
                 continue;
             }
             let point = point >> 32 << 32 | u64::from(owner);
-            while let Some(before) = added.next_if(|added| *added < point) {
-                all.push(before);
+            while next < point {
+                all.push(next);
+                next = added.next().unwrap_or(u64::MAX);
             }
             all.push(point);
         }
-        all.extend(added);
+        all.extend((next != u64::MAX).then_some(next).into_iter().chain(added));
         Self::of(all, self.halvings)
     }
 
@@ -75,14 +77,16 @@ impl Ring {
         let bits = (points.len() / STRIDE).max(1).ilog2();
         let shift = u32::BITS - bits;
         let mut parts: Vec<u32> = Vec::with_capacity((1 << bits) + 1);
+        // Where the next part begins on the ring.
+        let mut begin = 0;
         for (index, point) in (0_u32..).zip(&points) {
-            let part = point >> 32 >> shift;
-            while parts.len() as u64 <= part {
+            while *point >> 32 >= begin {
                 parts.push(index);
+                begin += 1 << shift;
             }
         }
         parts.resize((1 << bits) + 1, points.len() as u32);
-        Self { points: points.into(), parts: parts.into(), shift, halvings }
+        Self { points, parts, shift, halvings }
     }
 
     /// The owners of the points from a key's place on, with repetitions.
