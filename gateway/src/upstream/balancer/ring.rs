@@ -94,16 +94,14 @@ impl Ring {
     fn of(points: Vec<u64>, halvings: u32) -> Self {
         let bits = (points.len() / STRIDE).max(1).ilog2();
         let shift = u32::BITS - bits;
-        let mut parts: Vec<u32> = Vec::with_capacity((1 << bits) + 1);
-        // Where the next part begins on the ring.
-        let mut begin = 0;
-        for (index, point) in (0_u32..).zip(&points) {
-            while *point >> 32 >= begin {
-                parts.push(index);
-                begin += 1 << shift;
-            }
+        // A part ends behind the last of its points, or where the one before it does.
+        let mut parts = vec![0; (1 << bits) + 1];
+        for (end, point) in (1_u32..).zip(&points) {
+            parts[(point >> 32 >> shift) as usize + 1] = end;
         }
-        parts.resize((1 << bits) + 1, points.len() as u32);
+        for part in 1..parts.len() {
+            parts[part] = parts[part].max(parts[part - 1]);
+        }
         Self { points, parts, shift, halvings }
     }
 
