@@ -1,5 +1,6 @@
 //! Micro benchmarks of what runs per request: `cargo bench -p ws-cloud-gateway`.
 
+use std::collections::VecDeque;
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::{Value, json};
 use ws_cloud_gateway::pipeline::{Pipeline, Registry};
 use ws_cloud_gateway::request::path::{EscapedSlashes, PathRules, normalise};
+use ws_cloud_gateway::resource::key;
 use ws_cloud_gateway::router::{Entry, Lookup, Pattern, Router};
 use ws_cloud_gateway::sdk::{
     ConfigError, Env, Factory, Flow, Outcome, Phases, Plugin, RequestCtx, RequestHead, RequestState, ResponseHead,
@@ -17,7 +19,8 @@ use ws_cloud_gateway::sdk::{
 use ws_cloud_gateway::snapshot::{Change, Checker, CompileOptions, Compiler, Publish as _, ServiceDefaults};
 use ws_cloud_gateway::telemetry::{AccessRecord, Metrics, Try};
 use ws_cloud_gateway::upstream::{
-    Balancing, HashOn, Hashing, Node, PeerOptions, Peers, Tried, Upstream, UpstreamOptions, Wish,
+    Balancing, Choice, HashOn, Hashing, InFlight, Limits, Node, PeerOptions, Peers, Tried, Upstream, UpstreamOptions,
+    Wish,
 };
 
 const RULES: PathRules = PathRules { merge_slashes: true, escaped_slashes: EscapedSlashes::Keep };
@@ -125,57 +128,83 @@ fn routes(c: &mut Criterion) {
     }
 }
 
-fn nodes(c: &mut Criterion) {
-    let second = Duration::from_secs(1);
-    let options = PeerOptions {
-        connect: second,
-        read: second,
-        send: second,
-        idle: second,
-        h2_max_streams: 100,
-        h2_ping_interval: second,
-        ..PeerOptions::default()
-    };
-    let build = |count: u16, balancing: Balancing| {
-        let nodes = (1..=count)
-            .map(|port| {
-                let address = SocketAddr::from(([127, 0, 0, 1], port));
-                let label = address.to_string().into();
-                Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, None, &options) }
-            })
-            .collect();
-        let options = UpstreamOptions { balancing, ..UpstreamOptions::default() };
-        Upstream::new("s".into(), nodes, options, Arc::default())
-    };
-    for count in [2, 100, 10_000] {
-        let upstream = build(count, Balancing::RoundRobin);
-        c.bench_function(&format!("pick a node of {count}"), |b| {
-            b.iter(|| black_box(upstream.pick(&Wish::new(&Tried::default()), |_| true)));
-        });
-    }
+fn upstream(count: u16, options: UpstreamOptions) -> Arc<Upstream> {
+    let peers = Arc::new(PeerOptions::default());
+    let nodes = (1..=count).map(|port| {
+        let address = SocketAddr::from(([127, 0, 0, 1], port));
+        Node::new(address, 1, Peers::new(address, None, &peers))
+    });
+    Arc::new(Upstream::new("s".into(), nodes.collect(), options, Arc::default()))
+}
+
+/// Every way to choose, without a name for the first.
+fn ways() -> [(&'static str, Balancing); 6] {
     let hash = |bounded_load| Balancing::Hash(Hashing { on: HashOn::Path, bounded_load });
-    for (name, balancing) in [
-        ("at random", Balancing::Random),
-        ("by requests in flight", Balancing::LeastRequests),
-        ("by latency", Balancing::Ewma),
-        ("by hash", hash(None)),
-        ("by hash, load bounded", hash(Some(1.25))),
-    ] {
+    [
+        ("", Balancing::RoundRobin),
+        (" at random", Balancing::Random),
+        (" by requests in flight", Balancing::LeastRequests),
+        (" by latency", Balancing::Ewma),
+        (" by hash", hash(None)),
+        (" by hash, load bounded", hash(Some(1.25))),
+    ]
+}
+
+fn nodes(c: &mut Criterion) {
+    let mut pick = |name: &str, upstream: &Upstream| {
+        let mut key = 0_u64;
+        c.bench_function(name, |b| {
+            b.iter(|| {
+                key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                black_box(upstream.pick(&Wish { key: Some(key), ..Wish::new(&Tried::default()) }, |_| true))
+            });
+        });
+    };
+    for (name, balancing) in ways() {
         for count in [2, 100, 10_000] {
-            let upstream = build(count, balancing.clone());
+            let options = UpstreamOptions { balancing: balancing.clone(), ..UpstreamOptions::default() };
+            pick(&format!("pick a node of {count}{name}"), &upstream(count, options));
+        }
+    }
+    for (name, balancing) in ways() {
+        let slow_start = Some(Duration::from_secs(3600));
+        let options = UpstreamOptions { balancing, slow_start, ..UpstreamOptions::default() };
+        let upstream = upstream(10_000, options);
+        // Every tenth is starting.
+        upstream.nodes().iter().step_by(10).for_each(|node| node.state.warm_up());
+        pick(&format!("pick a node of 10000{name}, some starting slowly"), &upstream);
+    }
+}
+
+/// A node is chosen and a request counted there, until it ends.
+fn choices(c: &mut Criterion) {
+    let limits = Limits { http1: 2, http2: 200, pending: 100, wait: Duration::from_secs(1) };
+    for (name, balancing) in ways() {
+        for (limited, limits) in [("", None), (", limited", Some(limits.clone()))] {
+            let options = UpstreamOptions { balancing: balancing.clone(), limits, ..UpstreamOptions::default() };
+            let upstream = upstream(10_000, options);
+            // As many requests as nodes, so that some nodes are full where there are limits.
             let mut key = 0_u64;
-            c.bench_function(&format!("pick a node of {count} {name}"), |b| {
+            let mut choose = move || {
+                key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
+                let tried = Tried::default();
+                match upstream.choose(&Wish { key: Some(key), ..Wish::new(&tried) }, None, |_| true) {
+                    Choice::Node(_, in_flight) => in_flight,
+                    other => panic!("{other:?}"),
+                }
+            };
+            let mut running: VecDeque<InFlight> = (0..10_000).map(|_| choose()).collect();
+            c.bench_function(&format!("choose a node of 10000{name}{limited}"), |b| {
                 b.iter(|| {
-                    key = key.wrapping_add(0x9e37_79b9_7f4a_7c15);
-                    black_box(upstream.pick(&Wish { key: Some(key), ..Wish::new(&Tried::default()) }, |_| true))
+                    drop(running.pop_front());
+                    running.push_back(choose());
                 });
             });
         }
     }
 }
 
-/// One route of 100,000 changes: everything that happens before requests see it.
-fn one_change(c: &mut Criterion) {
+fn compiler() -> Compiler {
     let registry = Registry::new(ws_cloud_plugin_standard::factories(), &[]).expect("the names are different");
     let options = CompileOptions {
         checker: Arc::new(Checker::new(registry, RULES, Vec::new(), Vec::new())),
@@ -184,7 +213,12 @@ fn one_change(c: &mut Criterion) {
         metrics: Metrics::new(200),
         env: Box::new(|name| -> Env { panic!("{name} has nothing to start") }),
     };
-    let mut compiler = Compiler::new(options, Arc::default());
+    Compiler::new(options, Arc::default())
+}
+
+/// One route of 100,000 changes: everything that happens before requests see it.
+fn one_change(c: &mut Criterion) {
+    let mut compiler = compiler();
     let route = |i: usize, revision: u64| {
         Change {
         key: format!("routes/{i}"),
@@ -206,6 +240,48 @@ fn one_change(c: &mut Criterion) {
             compiler.apply(revision, vec![route(77, revision)]);
         });
     });
+}
+
+/// One node of 10,000 changes: its weight, or it goes and comes back.
+fn one_node(c: &mut Criterion) {
+    let change = |key: String, value: Option<Value>, revision: u64| Change {
+        key,
+        value: value.map(|value| value.to_string().into()),
+        revision,
+    };
+    let node = |i: u32, weight: Option<u64>, revision: u64| {
+        let address = SocketAddr::from((Ipv4Addr::from(0x0a00_0000 + i), 8080)).to_string();
+        let value = weight.map(|weight| json!({"service_name": "s", "upstream": address, "weight": weight}));
+        change(format!("discovery/{}", key::node("s", &address)), value, revision)
+    };
+    let hash = json!({"balancer": "hash", "hash": {"on": "path", "bounded_load": 1.25}});
+    for (name, service) in [("", json!({})), (" hash", hash), (" at random", json!({"balancer": "random"}))] {
+        let mut compiler = compiler();
+        let nodes = (0..10_000).map(|i| node(i, Some(100), 1));
+        // Every other node has a weight of its own.
+        let others = (0..10_000).step_by(2).map(|i| node(i, Some(1 + u64::from(i) % 100), 2));
+        compiler.replace(1, &mut nodes.chain([change("gw/services/s".into(), Some(service), 1)]));
+        let mut revision = 2;
+        c.bench_function(&format!("compile a change of one node among 10000{name}"), |b| {
+            b.iter(|| {
+                revision += 1;
+                compiler.apply(revision, vec![node(7777, Some(100 + revision % 2), revision)]);
+            });
+        });
+        c.bench_function(&format!("compile a node that goes or comes among 10000{name}"), |b| {
+            b.iter(|| {
+                revision += 1;
+                compiler.apply(revision, vec![node(7777, (revision % 2 == 0).then_some(100), revision)]);
+            });
+        });
+        compiler.apply(revision, others.collect());
+        c.bench_function(&format!("compile a change of one node among 10000{name}, of many weights"), |b| {
+            b.iter(|| {
+                revision += 1;
+                compiler.apply(revision, vec![node(7777, Some(100 + revision % 2), revision)]);
+            });
+        });
+    }
 }
 
 fn paths(c: &mut Criterion) {
@@ -270,6 +346,6 @@ fn rewrite(c: &mut Criterion) {
 criterion_group! {
     name = micro;
     config = Criterion::default().sample_size(20);
-    targets = plugins, rewrite, log_line, routes, nodes, paths, one_change
+    targets = plugins, rewrite, log_line, routes, nodes, choices, paths, one_change, one_node
 }
 criterion_main!(micro);

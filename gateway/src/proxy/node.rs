@@ -41,9 +41,9 @@ impl Proxy {
         ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None });
         ctx.node_in_flight = Some(in_flight);
         let mut peer = Box::new(match ctx.kind {
-            Kind::Grpc => node.peers.grpc.clone(),
-            Kind::WebSocket => node.peers.websocket.clone(),
-            Kind::Http | Kind::Internal => node.peers.http.clone(),
+            Kind::Grpc => node.peers.grpc().clone(),
+            Kind::WebSocket => node.peers.websocket().clone(),
+            Kind::Http | Kind::Internal => node.peers.http().clone(),
         });
         // A WebSocket's connection has a gate that serves one upgrade; and one that is made because a
         // kept one was closed must be new. A group key of its own keeps both apart from the pool.

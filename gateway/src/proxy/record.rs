@@ -124,7 +124,7 @@ impl Proxy {
         if let Some(upstream) = &ctx.upstream {
             for (slot, attempt) in tries.iter_mut().zip(&ctx.attempts) {
                 let node = &upstream.nodes()[attempt.node];
-                *slot = Try { upstream: &node.label, status: attempt.status, time: attempt.time };
+                *slot = Try { upstream: node.label(), status: attempt.status, time: attempt.time };
                 count += 1;
             }
         }

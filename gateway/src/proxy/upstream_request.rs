@@ -94,7 +94,7 @@ fn set_host(session: &Session, request: &mut RequestHeader, ctx: &Context) -> pi
             None if request.headers.contains_key(header::HOST) => return Ok(()),
             None => {
                 let (Some(upstream), Some(attempt)) = (&ctx.upstream, ctx.attempts.last()) else { return Ok(()) };
-                let address = HeaderValue::from_str(&upstream.nodes()[attempt.node].label);
+                let address = HeaderValue::from_str(upstream.nodes()[attempt.node].label());
                 return request.insert_header(
                     header::HOST,
                     address.or_err(ErrorType::InternalError, "an address is a header value")?,

@@ -103,9 +103,9 @@ fn show(parts: &Parts, metrics: &Metrics) {
     let handle = Arc::clone(&parts.handle);
     metrics.set_nodes(move |each| {
         for upstream in handle.load().upstreams() {
-            for node in upstream.nodes() {
+            for node in upstream.nodes().iter() {
                 let ejected = node.state.ejection.cause().map(Cause::name);
-                each(NodeFigures { service: &upstream.name, node: &node.label, up: is_up(&node.state), ejected });
+                each(NodeFigures { service: &upstream.name, node: node.label(), up: is_up(&node.state), ejected });
             }
         }
     });
@@ -135,7 +135,7 @@ pub(super) fn nodes_out(snapshot: &Snapshot) -> Value {
         for node in upstream.nodes().iter().filter(|node| !is_up(&node.state)) {
             count += 1;
             if named.len() < NAMED {
-                named.push(out(upstream, &node.label, &node.state));
+                named.push(out(upstream, node.label(), &node.state));
             }
         }
     }

@@ -11,10 +11,10 @@ use bytes::Bytes;
 use ws_cloud_plugin_sdk::Env;
 
 use super::change::{Change, Publish, Rejected, Serving, Warning};
-use super::kept::{Kept, keep, last_good_or};
+use super::kept::{Kept, keep, last_good_or, of_service};
 use super::object::{Checker, ParsedPlugin};
 use super::routes::{Globals, Routes, With};
-use super::services::{NodeIndex, Places, ServiceDefaults, Upstreams};
+use super::services::{Places, ServiceDefaults, Upstreams};
 use super::trust::ParsedService;
 use super::{Handle, ServiceIds, Slot, Snapshot};
 use crate::resource::{BrokenHosts, Node, NodeOverlay, key};
@@ -48,7 +48,6 @@ pub struct Compiler {
     certificates: BTreeMap<String, Kept<Arc<tls::Entry>>>,
     /// Drops old snapshots: of 100,000 routes the last one takes longer than making the next.
     graveyard: std::sync::mpsc::Sender<Arc<Snapshot>>,
-    node_index: NodeIndex,
     ids: ServiceIds,
     slots: Vec<Slot>,
     upstreams: Upstreams,
@@ -85,7 +84,6 @@ impl Compiler {
             overlays: BTreeMap::new(),
             certificates: BTreeMap::new(),
             graveyard: graveyard(),
-            node_index: NodeIndex::default(),
             ids: ServiceIds::default(),
             slots: Vec::new(),
             restored: HashMap::new(),
@@ -132,10 +130,6 @@ impl Compiler {
         let broken = keep(&mut self.nodes, id, change, restored, |id, value| checker.node(id, value));
         // The checker holds the service of key and value together, so the key says where it belongs.
         if let Some(service) = key::service_of_node(id) {
-            match self.nodes.get(id) {
-                Some(Kept { good: Some(_), .. }) => self.node_index.insert(service, id),
-                _ => self.node_index.remove(service, id),
-            }
             dirty.services.insert(service.to_owned());
         }
         self.note(&full_key, broken, dirty, |c| last_good_or(&c.nodes, id, Serving::LeftOut));
@@ -253,9 +247,11 @@ impl Compiler {
             _ => {
                 let plain = ParsedService::default();
                 let service = declared.and_then(|kept| kept.good.as_ref()).map_or(&plain, |(_, _, s)| s);
-                let nodes = self.node_index.nodes(&name).filter_map(|id| {
-                    let node = &self.nodes.get(id)?.good.as_ref()?.2;
-                    Some((node, self.overlays.get(id).and_then(|kept| kept.good.as_ref()).map(|(_, _, o)| o)))
+                // Both in order, so that no overlay is looked for.
+                let mut overlays = of_service(&self.overlays, &name).peekable();
+                let nodes = of_service(&self.nodes, &name).map(|(id, node)| {
+                    while overlays.next_if(|(of, _)| *of < id).is_some() {}
+                    (node, overlays.next_if(|(of, _)| *of == id).map(|(_, overlay)| overlay))
                 });
                 places.warnings.clone_from(&service.warnings);
                 self.upstreams.build(&name, service, nodes, &mut places).map_or(Slot::Empty, Slot::Ready)

@@ -20,6 +20,21 @@ pub(super) fn last_good_or<T>(objects: &BTreeMap<String, Kept<T>>, id: &str, oth
     if objects.get(id).is_some_and(|kept| kept.good.is_some()) { Serving::LastGood } else { otherwise }
 }
 
+/// The good versions in a family of nodes, or of what is said of them, that are of this service; by
+/// id, in order.
+pub(super) fn of_service<'a, T>(
+    objects: &'a BTreeMap<String, Kept<T>>,
+    service: &'a str,
+) -> impl Iterator<Item = (&'a str, &'a T)> {
+    // Behind the service's name comes a dot. The next character is that of no id of the service.
+    let range = objects.range(format!("{service}.")..format!("{service}/"));
+    let good = range.filter_map(|(id, kept)| Some((id.as_str(), &kept.good.as_ref()?.2)));
+    // Those of a service whose name goes on behind the dot are among them: they have another one. To
+    // look at all of the few characters is quicker than to search them.
+    let has_dot = |text: &str| text.bytes().fold(false, |found, byte| found | (byte == b'.'));
+    good.filter(move |(id, _)| !has_dot(&id[service.len() + 1..]))
+}
+
 /// Takes a change into a family. Returns the revision and the reason when the object is broken.
 pub(super) fn keep<T>(
     objects: &mut BTreeMap<String, Kept<T>>,

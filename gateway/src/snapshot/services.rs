@@ -1,16 +1,18 @@
 //! Builds the upstreams of services from their nodes, overlays and settings.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::{Arc, Weak};
+use std::slice;
+use std::sync::Arc;
 
 use super::CheckDefaults;
 use super::object::Checker;
 use super::trust::ParsedService;
 use crate::resource::{self, Balancer, HashPolicy, Node, NodeAddress, NodeOverlay, Service, Timeouts};
 use crate::upstream::{
-    Balancing, HashOn, Hashing, Limits, Memory, Names, Node as UpstreamNode, NodeProtocol, NodeState, PeerOptions,
-    Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions,
+    Balancing, HashOn, Hashing, Limits, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes, PeerOptions,
+    Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
 };
 
 /// What applies to services that say nothing themselves.
@@ -24,23 +26,17 @@ pub struct ServiceDefaults {
     pub check: CheckDefaults,
 }
 
-/// What is remembered of a service over rebuilds.
-#[derive(Debug, Default)]
-struct Kept {
-    memory: Arc<Memory>,
-    states: HashMap<SocketAddr, Weak<NodeState>>,
-}
-
-/// Builds upstreams, and keeps node states and the round's position over rebuilds.
+/// Builds upstreams, each from the one before it: what has not changed of a node is shared, and its
+/// state and the round's position are kept.
 #[derive(Debug)]
 pub(super) struct Upstreams {
     defaults: ServiceDefaults,
-    kept: HashMap<Arc<str>, Kept>,
+    built: HashMap<Arc<str>, Arc<Upstream>>,
 }
 
 impl Upstreams {
     pub(super) fn new(defaults: ServiceDefaults) -> Self {
-        Self { defaults, kept: HashMap::new() }
+        Self { defaults, built: HashMap::new() }
     }
 
     /// The upstream of a service; `None` when no node takes requests. Of two nodes with the same
@@ -56,44 +52,26 @@ impl Upstreams {
         let reach =
             Reach::new(name, protocol(service.protocol), parsed.tls.clone(), service.proxy_protocol.map(version));
         let upstream_options = self.upstream_options(service, &reach);
-        let options = self.peer_options(service.timeouts, reach);
-        let kept = self.kept.entry(Arc::clone(name)).or_default();
+        let before = self.built.remove(name);
+        let mut builder = Builder::new(before.as_deref(), self.peer_options(service.timeouts, reach));
         let plain = NodeOverlay::default();
-        let mut seen = BTreeSet::new();
-        let mut built = Vec::new();
-        let mut new = Vec::new();
         for (node, overlay) in nodes {
             let weight = overlay.unwrap_or(&plain).effective_weight(node);
             let (addresses, host) = places.of(&node.upstream);
-            for address in addresses {
-                if weight == 0 || !seen.insert(address) {
-                    continue;
-                }
-                let known = kept.states.get(&address).and_then(Weak::upgrade);
-                let state = known.unwrap_or_else(|| {
-                    let state = Arc::<NodeState>::default();
-                    new.push(Arc::clone(&state));
-                    state
-                });
-                built.push(UpstreamNode {
-                    address,
-                    label: address.to_string().into(),
-                    weight,
-                    state,
-                    peers: Peers::new(address, host, &options),
-                });
+            if weight > 0 {
+                addresses.iter().for_each(|address| builder.add(*address, host, weight));
             }
         }
-        if built.is_empty() {
-            self.kept.remove(name);
+        let nodes = builder.finish();
+        if nodes.is_empty() {
             return None;
         }
-        if new.len() < built.len() {
-            // Where no node is older there is none that could take its share meanwhile.
-            new.iter().for_each(|state| state.warm_up());
-        }
-        kept.states = built.iter().map(|n| (n.address, Arc::downgrade(&n.state))).collect();
-        Some(Arc::new(Upstream::new(Arc::clone(name), built, upstream_options, Arc::clone(&kept.memory))))
+        let upstream = Arc::new(match &before {
+            Some(before) => before.succeeded_by(nodes, upstream_options),
+            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Arc::default()),
+        });
+        self.built.insert(Arc::clone(name), Arc::clone(&upstream));
+        Some(upstream)
     }
 
     fn upstream_options(&self, service: &Service, reach: &Reach) -> UpstreamOptions {
@@ -190,6 +168,53 @@ fn version(declared: resource::ProxyVersion) -> ProxyVersion {
     }
 }
 
+/// The nodes of a service after a change.
+struct Builder<'a> {
+    before: Option<(&'a Nodes, Walk<'a>)>,
+    options: Arc<PeerOptions>,
+    nodes: Nodes,
+    /// The states of nodes that were not there before.
+    new: Vec<Arc<NodeState>>,
+}
+
+impl<'a> Builder<'a> {
+    fn new(before: Option<&'a Upstream>, options: PeerOptions) -> Self {
+        let before = before.map(Upstream::nodes);
+        // The same options, not only equal ones, so that a look is enough to see that a node's peers are good.
+        let known = before.and_then(|nodes| nodes.first()).map(|node| node.peers.options());
+        let options = known.filter(|known| ***known == options).map_or_else(|| Arc::new(options), Arc::clone);
+        let nodes = Nodes::with_capacity(before.map_or(0, |nodes| nodes.len() + 1));
+        Self { before: before.map(|nodes| (nodes, nodes.walk())), options, nodes, new: Vec::new() }
+    }
+
+    /// Adds a node, which is registered as `host` when not by address; unless there is one at its
+    /// address.
+    fn add(&mut self, address: SocketAddr, host: Option<&str>, weight: u32) {
+        let Self { before, options, nodes, new } = self;
+        nodes.add(address, || {
+            let peers = || Peers::new(address, host, options);
+            let Some(node) = before.as_mut().and_then(|(nodes, walk)| Some(&nodes[walk.find(address)?])) else {
+                let node = UpstreamNode::new(address, weight, peers());
+                new.push(Arc::clone(&node.state));
+                return node;
+            };
+            let mut node = UpstreamNode { weight, ..node.clone() };
+            if !node.peers.are_of(host, options) {
+                node.peers = Arc::new(peers());
+            }
+            node
+        });
+    }
+
+    fn finish(self) -> Nodes {
+        if self.new.len() < self.nodes.len() {
+            // Where no node is older there is none that could take its share meanwhile.
+            self.new.iter().for_each(|state| state.warm_up());
+        }
+        self.nodes
+    }
+}
+
 /// Where the nodes of a service are, and what is found out on the way.
 pub(super) struct Places<'a> {
     pub(super) checker: &'a Checker,
@@ -201,9 +226,9 @@ pub(super) struct Places<'a> {
 
 impl Places<'_> {
     /// The addresses of a node, and its name when it has one.
-    fn of<'n>(&mut self, node: &'n NodeAddress) -> (Vec<SocketAddr>, Option<&'n str>) {
+    fn of<'n>(&mut self, node: &'n NodeAddress) -> (Cow<'n, [SocketAddr]>, Option<&'n str>) {
         let (host, port) = match node {
-            NodeAddress::Ip(address) => return (vec![*address], None),
+            NodeAddress::Ip(address) => return (Cow::Borrowed(slice::from_ref(address)), None),
             NodeAddress::Name { host, port } => (host, *port),
         };
         self.used.insert(host.clone());
@@ -221,29 +246,6 @@ impl Places<'_> {
                 Err(reason) => self.warnings.push(format!("node {node}: {reason}; this address is left out")),
             }
         }
-        (addresses, Some(host.strip_suffix('.').unwrap_or(host)))
-    }
-}
-
-/// The keys of the nodes of each service.
-#[derive(Debug, Default)]
-pub(super) struct NodeIndex(BTreeMap<String, BTreeSet<String>>);
-
-impl NodeIndex {
-    pub(super) fn insert(&mut self, service: &str, node: &str) {
-        self.0.entry(service.to_owned()).or_default().insert(node.to_owned());
-    }
-
-    pub(super) fn remove(&mut self, service: &str, node: &str) {
-        if let Some(nodes) = self.0.get_mut(service) {
-            nodes.remove(node);
-            if nodes.is_empty() {
-                self.0.remove(service);
-            }
-        }
-    }
-
-    pub(super) fn nodes(&self, service: &str) -> impl Iterator<Item = &String> {
-        self.0.get(service).into_iter().flatten()
+        (Cow::Owned(addresses), Some(host.strip_suffix('.').unwrap_or(host)))
     }
 }

@@ -72,7 +72,7 @@ impl Bench {
         let (method, headers) = (Method::GET, HeaderMap::new());
         let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
         match snapshot.target(snapshot.find(&lookup).unwrap()) {
-            Target::Upstream(upstream) => upstream.nodes().iter().map(|n| n.label.to_string()).collect(),
+            Target::Upstream(upstream) => upstream.nodes().iter().map(|n| n.label().to_owned()).collect(),
             Target::Nowhere => Vec::new(),
             Target::Broken => vec!["broken".into()],
         }
@@ -346,6 +346,67 @@ fn what_did_not_change_is_the_same_object_and_keeps_its_state() {
     assert_eq!(first, Some(1));
     assert!(Arc::ptr_eq(&upstream_before.memory, &upstream_after.memory));
     assert!(Arc::ptr_eq(&route_before.pipeline, &get(&bench, "/b/x/y").0.pipeline), "equal plugins are shared");
+}
+
+#[test]
+fn a_change_of_one_node_shares_all_of_the_others_and_one_of_the_service_nothing_it_must_not() {
+    let mut bench = bench();
+    let put = |bench: &mut Bench, port: u16, weight: u32| {
+        let (key, mut value) = node("s", port);
+        value["weight"] = json!(weight);
+        bench.put(&key, value);
+    };
+    (1..=4).for_each(|port| put(&mut bench, port, 1));
+    let upstream = |bench: &Bench| Arc::clone(bench.handle.load().upstreams().next().unwrap());
+    let same = |before: &Upstream, after: &Upstream| {
+        let node = |upstream: &Upstream, port: u16| {
+            let address = std::net::SocketAddr::from(([127, 0, 0, 1], port));
+            upstream.position(address).map(|index| upstream.nodes()[index].clone())
+        };
+        let pairs = (1..=4).filter_map(|port| Some((node(before, port)?, node(after, port)?)));
+        pairs.map(|(a, b)| (Arc::ptr_eq(&a.state, &b.state), Arc::ptr_eq(&a.peers, &b.peers))).collect::<Vec<_>>()
+    };
+    let mut before = upstream(&bench);
+    for (port, weight, others) in [(1, Some(7), 4), (2, None, 3), (2, Some(1), 3)] {
+        match weight {
+            Some(weight) => put(&mut bench, port, weight),
+            None => bench.delete(&node("s", port).0),
+        }
+        let after = upstream(&bench);
+        assert_eq!(same(&before, &after), vec![(true, true); others]);
+        before = after;
+    }
+    assert!(before.nodes().iter().any(|node| (node.address.port(), node.weight) == (1, 7)));
+    bench.put("gw/services/s", json!({"max_tries": 2}));
+    assert_eq!(same(&before, &upstream(&bench)), [(true, true); 4], "peers know nothing of tries");
+    let options = [
+        json!({"timeouts": {"read": "7s"}}),
+        json!({"protocol": "http2"}),
+        json!({"protocol": "http2", "tls": {"verify": false}}),
+        json!({"protocol": "http2", "tls": {"sni": "a.test"}}),
+        json!({"proxy_protocol": "v1"}),
+    ];
+    for service in options {
+        before = upstream(&bench);
+        bench.put("gw/services/s", service.clone());
+        assert!(bench.rejected().is_empty(), "{service}");
+        assert_eq!(same(&before, &upstream(&bench)), [(true, false); 4], "{service}");
+    }
+}
+
+#[test]
+fn the_nodes_of_a_service_are_not_those_of_one_whose_name_goes_on() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "a"));
+    bench.put("routes/b", route("/b/*", "a.b"));
+    for (service, port) in [("a", 1), ("a.b", 2), ("a-b", 3), ("a/", 4), ("a.b", 5)] {
+        let (key, value) = node(service, port);
+        bench.put(&key, value);
+    }
+    assert_eq!(bench.nodes("/a/x"), ["127.0.0.1:1"]);
+    let mut others = bench.nodes("/b/x");
+    others.sort();
+    assert_eq!(others, ["127.0.0.1:2", "127.0.0.1:5"]);
 }
 
 #[test]

@@ -13,14 +13,8 @@ fn address(port: u16) -> SocketAddr {
 }
 
 fn build(nodes: impl IntoIterator<Item = (u16, u32)>, options: UpstreamOptions) -> Upstream {
-    let peers = PeerOptions::default();
-    let node = |(port, weight)| Node {
-        address: address(port),
-        label: address(port).to_string().into(),
-        weight,
-        state: Arc::default(),
-        peers: Peers::new(address(port), None, &peers),
-    };
+    let peers = Arc::new(PeerOptions::default());
+    let node = |(port, weight)| Node::new(address(port), weight, Peers::new(address(port), None, &peers));
     Upstream::new("s".into(), nodes.into_iter().map(node).collect(), options, Arc::default())
 }
 
@@ -145,11 +139,95 @@ proptest! {
         let sum: f64 = weights.iter().copied().map(f64::from).sum();
         let mut in_flight = Vec::new();
         for number in keys {
-            let node = &upstream.nodes()[pick(&upstream, number)];
-            in_flight.push(InFlight::at(&node.state));
+            let (index, guard) = upstream.enter_at(pick(&upstream, number), false).unwrap();
+            let node = &upstream.nodes()[index];
+            in_flight.push(guard);
             let most = (bound * in_flight.len() as f64 * f64::from(node.weight) / sum).ceil();
             prop_assert!(f64::from(node.state.in_flight()) <= most, "{} of {}", node.state.in_flight(), in_flight.len());
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    /// Whatever happens to the service meanwhile: the sum is right whenever stock is taken, and nothing
+    /// of it is left in the end.
+    #[test]
+    fn the_sum_of_requests_in_flight_is_right_and_returns_to_nothing(
+        steps in prop::collection::vec((0_u8..6, any::<prop::sample::Index>()), 1..80),
+    ) {
+        let memory = Arc::new(Memory::default());
+        let options = |bound| UpstreamOptions { balancing: hashing(bound), ..UpstreamOptions::default() };
+        let peers = Arc::new(PeerOptions::default());
+        let node = |port| Node::new(address(port), 1, Peers::new(address(port), None, &peers));
+        let mut upstream = Upstream::new("s".into(), (1..5).map(node).collect(), options(Some(1.5)), Arc::clone(&memory));
+        let mut running: Vec<InFlight> = Vec::new();
+        for (step, which) in steps {
+            match step {
+                0 | 1 => running.extend(upstream.enter_at(which.index(upstream.nodes().len()), false).map(|placed| placed.1)),
+                2 if !running.is_empty() => drop(running.swap_remove(which.index(running.len()))),
+                // Some nodes go, others come back as new ones; the bound goes and comes.
+                3 => {
+                    let bound = [None, Some(1.0), Some(1.5)][which.index(3)];
+                    let stay = upstream.nodes().iter().filter(|node| node.address.port() as usize != which.index(5)).cloned();
+                    let nodes: Nodes = stay.chain((1..5).map(node)).collect();
+                    upstream = upstream.succeeded_by(nodes, options(bound));
+                }
+                4 => upstream.nodes()[which.index(upstream.nodes().len())].state.condemn("refused"),
+                5 => upstream.nodes().iter().for_each(|node| node.state.heal()),
+                _ => {}
+            }
+            upstream.take_stock();
+            if let Some(bound) = upstream.balancer.bound() {
+                let usable = || upstream.nodes().iter().filter(|node| node.state.is_usable());
+                let requests: u32 = usable().map(|node| node.state.in_flight()).sum();
+                let times = if let Balancing::Hash(hashing) = &upstream.options.balancing { hashing.bounded_load } else { None };
+                let exact = times.unwrap() * f64::from(requests + 1) / usable().count().max(1) as f64;
+                prop_assert!((bound.per_weight(&memory) - exact).abs() < 1e-9);
+            }
+        }
+        drop(running);
+        prop_assert_eq!(memory.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
+    }
+
+    /// An upstream made from the one before it chooses as one made from nothing.
+    #[test]
+    fn an_upstream_that_succeeds_another_chooses_as_a_new_one(
+        before in prop::collection::btree_map(1_u16..40, 1_u32..20, 1..20),
+        after in prop::collection::btree_map(1_u16..40, 1_u32..20, 1..20),
+    ) {
+        for way in [Balancing::RoundRobin, hashing(None)] {
+            let options = UpstreamOptions { balancing: way, ..UpstreamOptions::default() };
+            let new = build(after.clone(), options.clone());
+            let again = new.nodes().iter().cloned().collect();
+            let succeeding = build(before.clone(), options.clone()).succeeded_by(again, options);
+            for number in 0..500 {
+                prop_assert_eq!(pick(&new, number), pick(&succeeding, number));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_bound_is_that_of_usable_nodes_once_stock_is_taken_and_refuses_nobody() {
+    let upstream = balancing(&[1; 10], hashing(Some(1.0)));
+    let mut running: Vec<_> = (0..100).map(|number| upstream.enter_at(pick(&upstream, number), false)).collect();
+    assert!(upstream.nodes().iter().all(|node| node.state.in_flight() == 10));
+    // Half of them are gone for good with what they had: the others may have twice as much.
+    upstream.nodes().iter().take(5).for_each(|node| node.state.condemn("refused"));
+    (0..50).for_each(|number| assert!(pick(&upstream, number) >= 5, "even while the bound is too tight"));
+    upstream.take_stock();
+    running.extend((0..50).map(|number| upstream.enter_at(pick(&upstream, number), false)));
+    assert!(upstream.nodes()[5..].iter().all(|node| node.state.in_flight() == 20));
+}
+
+#[test]
+fn only_a_bound_has_the_sum_kept() {
+    for way in all() {
+        let upstream = balancing(&[1, 1], way);
+        let _running = upstream.enter_at(0, false);
+        assert_eq!(upstream.memory.in_flight.load(std::sync::atomic::Ordering::Relaxed), 0);
     }
 }
 

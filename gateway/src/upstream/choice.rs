@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::balancer::{Balancer, Ring, affinity, among};
+use super::balancer::{Balancer, Bound, Ring, affinity, among};
 use super::queue::{self, Joined, Placed, Ticket};
 use super::state::now_ms;
 use super::{InFlight, Node, Tried, Upstream};
@@ -91,10 +91,22 @@ impl Upstream {
     /// Counts a request at a node, if it has room.
     pub(super) fn enter_at(&self, index: usize, http2: bool) -> Option<Placed> {
         let state = &self.nodes[index].state;
-        let Some(limits) = &self.options.limits else { return Some((index, InFlight::at(state))) };
-        let waiting = (limits.pending > 0).then_some(&self.memory);
-        let in_flight = InFlight::within(state, limits.most(http2), waiting)?;
-        Some((index, in_flight))
+        let in_flight = match &self.options.limits {
+            None => InFlight::at(state),
+            Some(limits) => {
+                let waiting = (limits.pending > 0).then_some(&self.memory);
+                InFlight::within(state, limits.most(http2), waiting)?
+            }
+        };
+        Some((index, if self.balancer.bound().is_some() { in_flight.summed(&self.memory) } else { in_flight }))
+    }
+
+    /// Looks at all nodes for what the bound on their load must know of them, if there is one. For
+    /// the health checker, since no request does.
+    pub(super) fn take_stock(&self) {
+        if let Some(bound) = self.balancer.bound() {
+            bound.take_stock(&self.nodes, &self.memory);
+        }
     }
 
     /// Whether one of these nodes has room.
@@ -139,7 +151,7 @@ impl Upstream {
                 draw.better(ready, |a, b| cost(a) < cost(b)).or_else(|| self.any_by_weight(usable))
             }
             Balancer::Hash { ring, bound, schedule } => match wish.key {
-                Some(key) => self.on_ring(ring, key, *bound, usable),
+                Some(key) => self.on_ring(ring, key, bound.as_ref(), usable),
                 None => self.in_turn(schedule, wish, usable),
             },
         }
@@ -212,30 +224,21 @@ impl Upstream {
     }
 
     /// The owner of a key: the first on the ring that will do.
-    fn on_ring(&self, ring: &Ring, key: u64, bound: Option<f64>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
+    /// When the load of all is beyond their bound, the first without one: a bound moves requests, it
+    /// never refuses them.
+    fn on_ring(&self, ring: &Ring, key: u64, bound: Option<&Bound>, usable: &impl Fn(usize) -> bool) -> Option<usize> {
         // Keys go over to a starting node one after the other, and each stays there. The ring has
         // taken the upper half of the key.
         let chance = || (key as u32) as f32 / 4_294_967_296.0;
-        let most = bound.map(|bound| self.bounded(bound, usable));
-        let has_room =
-            |index: usize| most.as_ref().is_none_or(|most| self.nodes[index].state.in_flight() < most(index));
+        let per_weight = bound.map(|bound| bound.per_weight(&self.memory));
+        let has_room = |index: usize| {
+            let node = &self.nodes[index];
+            per_weight.is_none_or(|most| node.state.in_flight() < (most * f64::from(node.weight)).ceil() as u32)
+        };
         ring.from(key)
             .find(|index| usable(*index) && self.is_ready(*index, chance) && has_room(*index))
             .or_else(|| ring.from(key).find(|index| usable(*index)))
             .or_else(|| self.nearest(key, usable))
-    }
-
-    /// The most requests a node may have so that none has more than `bound` times its share of
-    /// those in flight, this one included. Requests that choose at the same moment do not see each
-    /// other, and may go over it by as many as they are.
-    fn bounded(&self, bound: f64, usable: impl Fn(usize) -> bool) -> impl Fn(usize) -> u32 {
-        let (mut requests, mut weights) = (1_u64, 0_u64);
-        for (_, node) in self.nodes.iter().enumerate().filter(|(index, _)| usable(*index)) {
-            requests += u64::from(node.state.in_flight());
-            weights += u64::from(node.weight);
-        }
-        let per_weight = bound * requests as f64 / weights.max(1) as f64;
-        move |index| (per_weight * f64::from(self.nodes[index].weight)).ceil() as u32
     }
 
     /// The node that suits a key best, when the ring does not say soon enough.

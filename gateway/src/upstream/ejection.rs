@@ -62,6 +62,7 @@ impl Cause {
 
 /// Whether a node is left out, and how that came. All times are those of `state::now_ms`.
 #[derive(Debug, Default)]
+#[repr(C)]
 pub struct Ejection {
     /// Until when it is left out; 0 = it is not. Moved on by each request let through after that.
     until: AtomicU64,

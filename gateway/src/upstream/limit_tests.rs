@@ -7,11 +7,10 @@ use super::*;
 const LONG: Duration = Duration::from_secs(60);
 
 fn limited(nodes: u16, most: u32, pending: usize) -> Arc<Upstream> {
-    let peers = PeerOptions::default();
+    let peers = Arc::new(PeerOptions::default());
     let node = |port| {
         let address = SocketAddr::from(([10, 0, 0, 1], port));
-        let label = address.to_string().into();
-        Node { address, label, weight: 1, state: Arc::default(), peers: Peers::new(address, None, &peers) }
+        Node::new(address, 1, Peers::new(address, None, &peers))
     };
     let limits = Some(Limits { http1: most, http2: most * 10, pending, wait: LONG });
     let options = UpstreamOptions { limits, ..UpstreamOptions::default() };
@@ -159,15 +158,8 @@ async fn who_cannot_use_a_place_lets_the_next_have_it() {
 async fn places_are_not_lost_over_a_rebuild() {
     let old = limited(1, 1, 3);
     let inside = enter(&old);
-    let node = &old.nodes()[0];
-    let same = Node {
-        address: node.address,
-        label: node.label.clone(),
-        weight: 1,
-        state: Arc::clone(&node.state),
-        peers: node.peers.clone(),
-    };
-    let new = Arc::new(Upstream::new("s".into(), vec![same], old.options.clone(), Arc::clone(&old.memory)));
+    let same = old.nodes().iter().cloned().collect();
+    let new = Arc::new(old.succeeded_by(same, old.options.clone()));
     let waiting = line_up(&new);
     drop(inside);
     is_served(waiting).await.expect("a request of the old snapshot makes room for one of the new");

@@ -22,6 +22,7 @@ mod latency;
 #[cfg(test)]
 mod limit_tests;
 mod names;
+mod nodes;
 mod outcome;
 mod passive;
 mod peer;
@@ -40,6 +41,7 @@ pub use balancer::{Balancing, HashOn, Hashing};
 pub use choice::{Choice, Wish};
 use health::{Check, Counts};
 pub use names::{Found, Names};
+pub use nodes::{Nodes, Walk};
 pub use outcome::Outcome;
 pub use passive::Passive;
 pub use peer::{NodeProtocol, PeerOptions, Peers, Reach, isolate};
@@ -54,19 +56,30 @@ pub use tls::{NodeTls, is_untrusted};
 /// Most nodes one request may try.
 pub const MAX_TRIES: usize = 10;
 
-/// A node as the balancer sees it.
-#[derive(Debug)]
+/// A node as the balancer sees it. Small, so that many of them are near each other in memory; the
+/// rest is shared with the upstreams before and after.
+#[derive(Debug, Clone)]
 pub struct Node {
     /// Where it listens.
     pub address: SocketAddr,
-    /// The address as logs write it.
-    pub label: Box<str>,
     /// Its share of the requests, at least 1.
     pub weight: u32,
     /// What it has been through.
     pub state: Arc<NodeState>,
     /// How to connect to it.
-    pub peers: Peers,
+    pub peers: Arc<Peers>,
+}
+
+impl Node {
+    /// A node that nothing is known of yet.
+    pub fn new(address: SocketAddr, weight: u32, peers: Peers) -> Self {
+        Self { address, weight, state: Arc::default(), peers: Arc::new(peers) }
+    }
+
+    /// The address as logs write it.
+    pub fn label(&self) -> &str {
+        self.peers.label()
+    }
 }
 
 /// The most a node is given at a time.
@@ -142,6 +155,8 @@ impl Default for UpstreamOptions {
 pub struct Memory {
     /// Where the round stands, so that a change does not restart it.
     cursor: AtomicUsize,
+    /// The requests in flight at its nodes, together; kept only while a balancer asks for it.
+    in_flight: AtomicUsize,
     /// How soon its nodes answer, together.
     latency: latency::Latency,
     /// Who waits for a node.
@@ -167,7 +182,7 @@ pub struct Upstream {
     pub options: UpstreamOptions,
     /// Kept over rebuilds.
     pub memory: Arc<Memory>,
-    nodes: Box<[Node]>,
+    nodes: Nodes,
     balancer: balancer::Balancer,
 }
 
@@ -205,19 +220,39 @@ impl Tried {
 
 impl Upstream {
     /// An upstream of these nodes. Nodes of weight 0 must have been left out.
-    pub fn new(name: Arc<str>, nodes: Vec<Node>, options: UpstreamOptions, memory: Arc<Memory>) -> Self {
+    pub fn new(name: Arc<str>, nodes: Nodes, options: UpstreamOptions, memory: Arc<Memory>) -> Self {
         let balancer = balancer::Balancer::new(&options.balancing, &nodes);
-        Self { name, options, memory, balancer, nodes: nodes.into() }
+        Self::with(name, nodes, options, memory, balancer)
+    }
+
+    /// The upstream of the same service after a change: as a new one, but made from what this one
+    /// has where that is quicker.
+    #[must_use]
+    pub fn succeeded_by(&self, nodes: Nodes, options: UpstreamOptions) -> Self {
+        let balancer = self.balancer.succeeded_by(&options.balancing, &self.nodes, &nodes);
+        Self::with(Arc::clone(&self.name), nodes, options, Arc::clone(&self.memory), balancer)
+    }
+
+    fn with(
+        name: Arc<str>,
+        nodes: Nodes,
+        options: UpstreamOptions,
+        memory: Arc<Memory>,
+        balancer: balancer::Balancer,
+    ) -> Self {
+        let upstream = Self { name, options, memory, nodes, balancer };
+        upstream.take_stock();
+        upstream
     }
 
     /// All nodes that take requests.
-    pub fn nodes(&self) -> &[Node] {
+    pub fn nodes(&self) -> &Nodes {
         &self.nodes
     }
 
     /// The node at this address, if the service has it.
     pub fn position(&self, address: SocketAddr) -> Option<usize> {
-        self.nodes.iter().position(|n| n.address == address)
+        self.nodes.position(address)
     }
 
     /// Whether a request that tried these nodes may try another.

@@ -1,7 +1,7 @@
 //! Prebuilt Pingora peers of a node, one for each way to speak to it.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use pingora::connectors::L4Connect;
@@ -91,18 +91,22 @@ impl Default for PeerOptions {
     }
 }
 
-/// A node's peers.
+/// A node's peers. The plain one is ready; a peer is large, so the others are made when a first
+/// request asks for them.
 ///
 /// Pingora's pool tells connections apart by address, names and group key; it does not look at CAs,
 /// keys, protocols or connectors. So each service and each way to speak has a group key of its own.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Peers {
-    /// Plain requests.
-    pub http: HttpPeer,
-    /// gRPC: HTTP/2.
-    pub grpc: HttpPeer,
-    /// HTTP/1.1 that becomes a WebSocket.
-    pub websocket: HttpPeer,
+    address: SocketAddr,
+    /// The address as logs write it.
+    label: Box<str>,
+    /// What the node is registered as, when not by address.
+    name: Option<Box<str>>,
+    options: Arc<PeerOptions>,
+    http: HttpPeer,
+    grpc: OnceLock<Box<HttpPeer>>,
+    websocket: OnceLock<Box<HttpPeer>>,
 }
 
 /// The lowest byte of a group key.
@@ -112,42 +116,90 @@ const WEBSOCKET: u64 = 3;
 
 impl Peers {
     /// The peers of a node, which is registered as `name` when not by address.
-    pub fn new(address: SocketAddr, name: Option<&str>, options: &PeerOptions) -> Self {
-        let reach = &options.reach;
-        let mut plain = HttpPeer::new(address, false, String::new());
-        plain.options.connection_timeout = Some(options.connect);
-        plain.options.total_connection_timeout = Some(options.connect);
-        plain.options.read_timeout = Some(options.read);
-        plain.options.write_timeout = Some(options.send);
-        plain.options.idle_timeout = Some(options.idle);
-        if let Some(tls) = &reach.tls {
-            tls.apply(&mut plain, address, name);
-        }
-
-        let mut http = plain.clone();
-        http.group_key = reach.group | HTTP;
-        // Only a WebSocket handshake is an upgrade; see `websocket` below.
-        http.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        match reach.protocol {
-            NodeProtocol::Http2 => speak_h2(&mut http, 2, options),
-            NodeProtocol::Auto if reach.tls.is_some() => speak_h2(&mut http, 1, options),
-            NodeProtocol::Http1 | NodeProtocol::Auto => {}
-        }
-
-        let mut grpc = plain.clone();
-        grpc.group_key = reach.group | GRPC;
-        grpc.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
-        speak_h2(&mut grpc, 2, options);
-        // A stream may be silent for as long as it likes; a dead node is found by pings.
-        grpc.options.read_timeout = None;
-
-        let mut websocket = plain;
-        websocket.group_key = reach.group | WEBSOCKET;
-        websocket.options.read_timeout = None;
-        websocket.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::default();
-        websocket.options.custom_l4 = Some(gated());
-        Self { http, grpc, websocket }
+    pub fn new(address: SocketAddr, name: Option<&str>, options: &Arc<PeerOptions>) -> Self {
+        let (grpc, websocket) = (OnceLock::new(), OnceLock::new());
+        let http = http(address, name, options);
+        let label = address.to_string().into();
+        Self { address, label, name: name.map(Into::into), options: Arc::clone(options), http, grpc, websocket }
     }
+
+    /// The node's address as logs write it.
+    pub fn label(&self) -> &str {
+        &self.label
+    }
+
+    /// What they are built from.
+    pub fn options(&self) -> &Arc<PeerOptions> {
+        &self.options
+    }
+
+    /// Whether they are those of a node of this name, built from these very options.
+    pub fn are_of(&self, name: Option<&str>, options: &Arc<PeerOptions>) -> bool {
+        Arc::ptr_eq(&self.options, options) && self.name.as_deref() == name
+    }
+
+    /// Plain requests.
+    #[inline]
+    pub fn http(&self) -> &HttpPeer {
+        &self.http
+    }
+
+    /// gRPC: HTTP/2.
+    pub fn grpc(&self) -> &HttpPeer {
+        self.grpc.get_or_init(|| Box::new(grpc(self.address, self.name.as_deref(), &self.options)))
+    }
+
+    /// HTTP/1.1 that becomes a WebSocket.
+    pub fn websocket(&self) -> &HttpPeer {
+        self.websocket.get_or_init(|| Box::new(websocket(self.address, self.name.as_deref(), &self.options)))
+    }
+}
+
+fn http(address: SocketAddr, name: Option<&str>, options: &PeerOptions) -> HttpPeer {
+    let reach = &options.reach;
+    let mut http = plain(address, name, options);
+    http.group_key = reach.group | HTTP;
+    // Only a WebSocket handshake is an upgrade; see `websocket` below.
+    http.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    match reach.protocol {
+        NodeProtocol::Http2 => speak_h2(&mut http, 2, options),
+        NodeProtocol::Auto if reach.tls.is_some() => speak_h2(&mut http, 1, options),
+        NodeProtocol::Http1 | NodeProtocol::Auto => {}
+    }
+    http
+}
+
+fn grpc(address: SocketAddr, name: Option<&str>, options: &PeerOptions) -> HttpPeer {
+    let mut grpc = plain(address, name, options);
+    grpc.group_key = options.reach.group | GRPC;
+    grpc.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::deny_upgrades();
+    speak_h2(&mut grpc, 2, options);
+    // A stream may be silent for as long as it likes; a dead node is found by pings.
+    grpc.options.read_timeout = None;
+    grpc
+}
+
+fn websocket(address: SocketAddr, name: Option<&str>, options: &PeerOptions) -> HttpPeer {
+    let mut websocket = plain(address, name, options);
+    websocket.group_key = options.reach.group | WEBSOCKET;
+    websocket.options.read_timeout = None;
+    websocket.options.http_upstream_request_policy = HttpUpstreamRequestPolicy::default();
+    websocket.options.custom_l4 = Some(gated());
+    websocket
+}
+
+/// What all of them have in common.
+fn plain(address: SocketAddr, name: Option<&str>, options: &PeerOptions) -> HttpPeer {
+    let mut plain = HttpPeer::new(address, false, String::new());
+    plain.options.connection_timeout = Some(options.connect);
+    plain.options.total_connection_timeout = Some(options.connect);
+    plain.options.read_timeout = Some(options.read);
+    plain.options.write_timeout = Some(options.send);
+    plain.options.idle_timeout = Some(options.idle);
+    if let Some(tls) = &options.reach.tls {
+        tls.apply(&mut plain, address, name);
+    }
+    plain
 }
 
 fn speak_h2(peer: &mut HttpPeer, least: u8, options: &PeerOptions) {

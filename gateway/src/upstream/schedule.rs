@@ -4,6 +4,8 @@
 /// Longest schedule. Weights whose sum, divided by their common divisor, is larger are scaled
 /// down, which keeps memory and build time small and costs a share of a percent in accuracy.
 const MAX_SLOTS: u64 = 1 << 16;
+/// The length of a round, in which turns have their places.
+const ROUND: f64 = 4_294_967_296.0;
 
 /// A round of node indices: node `i` stands in it `weights[i]` times (after reduction). Turn `k`
 /// of a node with weight `w` belongs at `(k + offset) / w` of the round; sorting by that place
@@ -11,13 +13,23 @@ const MAX_SLOTS: u64 = 1 << 16;
 pub(super) fn interleave(weights: &[u32]) -> Box<[u32]> {
     let weights = reduced(weights);
     let count = weights.len().max(1) as f64;
-    let mut slots: Vec<(f64, u32)> = Vec::new();
-    for (index, weight) in (0_u32..).zip(&weights) {
-        let offset = (f64::from(index) + 0.5) / count;
-        slots.extend((0..*weight).map(|turn| ((f64::from(turn) + offset) / f64::from(*weight), index)));
+    let mut nodes: Vec<u32> = (0_u32..).take(weights.len()).collect();
+    nodes.sort_by_key(|node| weights[*node as usize]);
+    // The place as a share of 2^32 in the upper half, the node in the lower. Turns of nodes of the
+    // same weight are in order as they come, and a sort that finds such runs only merges them.
+    let mut slots: Vec<u64> = Vec::with_capacity(weights.iter().map(|weight| *weight as usize).sum());
+    for equals in nodes.chunk_by(|a, b| weights[*a as usize] == weights[*b as usize]) {
+        let weight = weights[equals[0] as usize];
+        for turn in 0..weight {
+            slots.extend(equals.iter().map(|node| {
+                let offset = (f64::from(*node) + 0.5) / count;
+                let place = (f64::from(turn) + offset) / f64::from(weight);
+                ((place * ROUND) as u64) << 32 | u64::from(*node)
+            }));
+        }
     }
-    slots.sort_by(|a, b| a.partial_cmp(b).expect("places are finite"));
-    slots.into_iter().map(|(_, index)| index).collect()
+    slots.sort();
+    slots.into_iter().map(|slot| slot as u32).collect()
 }
 
 fn reduced(weights: &[u32]) -> Vec<u32> {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use super::Memory;
+use super::balancer::Summed;
 use super::ejection::Ejection;
 use super::health::Found;
 use super::latency::Latency;
@@ -21,19 +22,24 @@ pub(super) fn now_ms() -> u64 {
 const FIRST_SHARE: f32 = 0.1;
 
 /// The state of a node of one service.
+///
+/// In this order, in which what every choice reads is in one place: the end of `found`, the requests
+/// in flight, and the beginning of `ejection`. Of thousands of nodes a request finds none in the
+/// processor's cache, and waits for each line of it.
 #[derive(Debug)]
+#[repr(C)]
 pub struct NodeState {
     /// What probes have found.
     pub found: Found,
+    in_flight: AtomicU32,
     /// Whether it is left out because of what requests show.
     pub ejection: Ejection,
-    /// What requests show.
-    pub(super) seen: Seen,
-    in_flight: AtomicU32,
-    /// Since when its weight grows; 0 = it has its whole weight.
-    warming_since: AtomicU64,
     /// How soon it answers, for the balancer that asks.
     pub(super) latency: Latency,
+    /// Since when its weight grows; 0 = it has its whole weight.
+    warming_since: AtomicU64,
+    /// What requests show.
+    pub(super) seen: Seen,
 }
 
 impl Default for NodeState {
@@ -148,6 +154,8 @@ pub struct InFlight {
     state: Arc<NodeState>,
     /// Where others may wait for its place.
     memory: Option<Arc<Memory>>,
+    /// Its part in the sum of the service, where that is kept.
+    summed: Option<Summed>,
 }
 
 impl InFlight {
@@ -155,7 +163,7 @@ impl InFlight {
     pub fn at(state: &Arc<NodeState>) -> Self {
         state.in_flight.fetch_add(1, Ordering::Relaxed);
         state.requested();
-        Self { state: Arc::clone(state), memory: None }
+        Self { state: Arc::clone(state), memory: None, summed: None }
     }
 
     /// Counts one unless there are this many. When it ends its place goes to those who wait.
@@ -163,7 +171,13 @@ impl InFlight {
         let one_more = |n: u32| (n < most).then_some(n + 1);
         state.in_flight.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).ok()?;
         state.requested();
-        Some(Self { state: Arc::clone(state), memory: waiting.cloned() })
+        Some(Self { state: Arc::clone(state), memory: waiting.cloned(), summed: None })
+    }
+
+    /// Counts it among those of its service as well.
+    pub(super) fn summed(mut self, memory: &Arc<Memory>) -> Self {
+        self.summed = Some(Summed::new(memory));
+        self
     }
 
     /// Ends it, and tells nobody.

@@ -7,18 +7,12 @@ use std::time::Duration;
 use super::*;
 
 fn upstream(weights: &[u32]) -> Upstream {
-    let options = PeerOptions::default();
+    let options = Arc::new(PeerOptions::default());
     let nodes = (1_u16..)
         .zip(weights)
         .map(|(port, weight)| {
             let address = SocketAddr::from(([127, 0, 0, 1], port));
-            Node {
-                address,
-                label: address.to_string().into(),
-                weight: *weight,
-                state: Arc::default(),
-                peers: Peers::new(address, None, &options),
-            }
+            Node::new(address, *weight, Peers::new(address, None, &options))
         })
         .collect();
     Upstream::new("s".into(), nodes, UpstreamOptions::default(), Arc::default())

@@ -1,7 +1,10 @@
 //! A node by chance and by weight, in the same short time however many there are.
 
-/// How often a node that will not do is drawn anew before all are looked at.
-const DRAWS: usize = 4;
+/// How often a node that will not do is drawn anew before all are looked at. With half of them down
+/// that is once in 65,000 times.
+const DRAWS: usize = 16;
+/// How often the second of two is drawn anew before its neighbours are looked at.
+const DRAWS_BESIDE: usize = 4;
 
 /// Walker's alias table: each slot holds a share of its own node and the rest of another's.
 #[derive(Debug)]
@@ -46,7 +49,12 @@ impl Draw {
     /// One that will do, unless too many will not.
     #[inline]
     pub(crate) fn find(&self, wanted: impl Fn(usize) -> bool) -> Option<usize> {
-        (0..DRAWS).filter_map(|_| self.one()).find(|node| wanted(*node))
+        self.find_of(DRAWS, wanted)
+    }
+
+    #[inline]
+    fn find_of(&self, draws: usize, wanted: impl Fn(usize) -> bool) -> Option<usize> {
+        (0..draws).filter_map(|_| self.one()).find(|node| wanted(*node))
     }
 
     /// The better of two that will do.
@@ -58,14 +66,20 @@ impl Draw {
     ) -> Option<usize> {
         let first = self.find(&wanted)?;
         let other = |node: &usize| *node != first && wanted(*node);
-        let beside = || (1..=DRAWS).map(|step| (first + step) % self.0.len());
-        let second = self.find(|node| other(&node)).or_else(|| beside().find(other));
+        let beside = || (1..=DRAWS_BESIDE).map(|step| (first + step) % self.0.len());
+        let second = self.find_of(DRAWS_BESIDE, |node| other(&node)).or_else(|| beside().find(other));
         Some(second.filter(|second| is_better(*second, first)).unwrap_or(first))
     }
 }
 
 fn share(part: u64, whole: u64) -> u32 {
-    u32::try_from((u128::from(part) << 32) / u128::from(whole.max(1))).unwrap_or(u32::MAX)
+    let whole = whole.max(1);
+    // Division of 128 bits takes several times as long.
+    let share = match u32::try_from(part) {
+        Ok(part) => (u64::from(part) << 32) / whole,
+        Err(_) => u64::try_from((u128::from(part) << 32) / u128::from(whole)).unwrap_or(u64::MAX),
+    };
+    u32::try_from(share).unwrap_or(u32::MAX)
 }
 
 /// One of those that will do, by chance and by weight; looks at all.

@@ -2,11 +2,13 @@
 
 use http::HeaderName;
 
-use super::{Node, schedule};
+use super::{Nodes, schedule};
 
+mod bound;
 mod draw;
 mod ring;
 
+pub(super) use bound::{Bound, Summed};
 pub(super) use draw::{Draw, among};
 pub(super) use ring::{Ring, affinity};
 
@@ -63,14 +65,27 @@ pub(super) enum Balancer {
     },
     Hash {
         ring: Ring,
-        bound: Option<f64>,
+        bound: Option<Bound>,
         /// For requests without a key.
         schedule: Box<[u32]>,
     },
 }
 
 impl Balancer {
-    pub(super) fn new(balancing: &Balancing, nodes: &[Node]) -> Self {
+    pub(super) fn new(balancing: &Balancing, nodes: &Nodes) -> Self {
+        Self::build(balancing, nodes, || Ring::new(nodes))
+    }
+
+    /// That of the same service after a change of its nodes from `before` to `now`, or of its
+    /// balancing. The ring is what takes long to build.
+    pub(super) fn succeeded_by(&self, balancing: &Balancing, before: &Nodes, now: &Nodes) -> Self {
+        Self::build(balancing, now, || match self {
+            Self::Hash { ring, .. } => ring.succeeded_by(before, now),
+            _ => Ring::new(now),
+        })
+    }
+
+    fn build(balancing: &Balancing, nodes: &Nodes, ring: impl FnOnce() -> Ring) -> Self {
         let weights: Vec<u32> = nodes.iter().map(|node| node.weight).collect();
         match balancing {
             Balancing::RoundRobin => Self::RoundRobin(schedule::interleave(&weights)),
@@ -81,10 +96,16 @@ impl Balancer {
                 Self::Ewma { draw: Draw::new(&weights), mean_weight: (sum / weights.len().max(1) as f64) as f32 }
             }
             Balancing::Hash(hashing) => Self::Hash {
-                ring: Ring::new(nodes.iter().map(|node| (node.address, node.weight))),
-                bound: hashing.bounded_load,
+                ring: ring(),
+                bound: hashing.bounded_load.map(Bound::new),
                 schedule: schedule::interleave(&weights),
             },
         }
+    }
+
+    /// The bound on the load of its nodes, if there is one.
+    #[inline]
+    pub(super) fn bound(&self) -> Option<&Bound> {
+        if let Self::Hash { bound, .. } = self { bound.as_ref() } else { None }
     }
 }

@@ -146,7 +146,10 @@ impl Checker {
                         self.adopt(upstreams);
                     }
                     self.ask_refused();
-                    self.services.values().for_each(|watched| watched.upstream.judge());
+                    self.services.values().for_each(|watched| {
+                        watched.upstream.judge();
+                        watched.upstream.take_stock();
+                    });
                 }
             }
         }

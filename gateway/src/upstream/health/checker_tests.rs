@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 
 use super::*;
-use crate::upstream::{Memory, PeerOptions, Peers, UpstreamOptions};
+use crate::upstream::{Memory, Peers, UpstreamOptions};
 
 /// What a test tells its nodes to answer, and what they were asked.
 #[derive(Default)]
@@ -20,13 +20,8 @@ const TAKES: Duration = Duration::from_millis(10);
 fn upstream(nodes: u16, check: Option<Check>, states: &BTreeMap<u16, Arc<NodeState>>) -> Arc<Upstream> {
     let nodes = (1..=nodes).map(|port| {
         let address = SocketAddr::from(([127, 0, 0, 1], port));
-        Node {
-            address,
-            label: address.to_string().into(),
-            weight: 1,
-            state: states.get(&port).cloned().unwrap_or_default(),
-            peers: Peers::new(address, None, &PeerOptions::default()),
-        }
+        let state = states.get(&port).cloned().unwrap_or_default();
+        Node { state, ..Node::new(address, 1, Peers::new(address, None, &Arc::default())) }
     });
     let options = UpstreamOptions { check: check.map(Arc::new), ..UpstreamOptions::default() };
     Arc::new(Upstream::new("s".into(), nodes.collect(), options, Arc::new(Memory::default())))

@@ -15,9 +15,11 @@ pub struct Probed {
 
 /// What probes have found of a node. Requests read one atomic of it; the rest is for people.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Found {
-    healthy: AtomicBool,
     note: Mutex<Note>,
+    /// At the end; see `NodeState`.
+    healthy: AtomicBool,
 }
 
 #[derive(Debug, Default)]

@@ -43,7 +43,7 @@ impl Prober {
             match &check.probe {
                 Probe::Tcp => self.tcp(at_port(node.address, check.port)).await,
                 Probe::Http(probe) => {
-                    let peer = probe_peer(&node.peers.http, check);
+                    let peer = probe_peer(node.peers.http(), check);
                     let authority = authority(probe.host.as_deref(), &peer);
                     let stream = self.connector.new_stream(&peer).await.map_err(|e| reason(&e))?;
                     let scheme = if peer.is_tls() { "https" } else { "http" };
@@ -55,7 +55,7 @@ impl Prober {
                     }
                 }
                 Probe::Grpc(probe) => {
-                    let peer = probe_peer(&node.peers.grpc, check);
+                    let peer = probe_peer(node.peers.grpc(), check);
                     let authority = authority(probe.host.as_deref(), &peer);
                     let stream = self.connector.new_stream(&peer).await.map_err(|e| reason(&e))?;
                     let scheme = if peer.is_tls() { "https" } else { "http" };
