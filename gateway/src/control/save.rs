@@ -16,6 +16,8 @@ const QUIET: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(5);
 /// and this for each entry: then saving takes a hundredth of a processor at most, which requests may share.
 const LONGER: Duration = Duration::from_micros(100);
+/// However many there are.
+const MOST: Duration = Duration::from_secs(30);
 /// How long a full disk is left alone: each try fills what others may need.
 const RETRY: Duration = Duration::from_secs(30);
 
@@ -57,7 +59,7 @@ impl Saver {
     /// When the next save is due.
     pub(super) fn due(&self) -> Option<Instant> {
         let (since, last) = self.dirty.filter(|_| self.disk.is_some() && self.running.is_none())?;
-        let due = (last + QUIET).min(since + LONGEST + LONGER * self.entries);
+        let due = (last + QUIET).min(since + (LONGEST + LONGER * self.entries).min(MOST));
         Some(self.not_before.map_or(due, |not_before| due.max(not_before)))
     }
 

@@ -99,12 +99,7 @@ impl Pipeline {
     /// Puts plugins in order: by priority, higher first, then by name. Where two have the same
     /// name the first of the list counts: a route's own settings before the global ones.
     pub fn new(plugins: impl IntoIterator<Item = Arc<Instance>>) -> Self {
-        let mut all: Vec<Arc<Instance>> = Vec::new();
-        for instance in plugins {
-            if all.iter().all(|other| other.plugin.name() != instance.plugin.name()) {
-                all.push(instance);
-            }
-        }
+        let mut all = Self::one_of_each(plugins);
         all.sort_by_key(|i| (std::cmp::Reverse(i.plugin.priority()), i.plugin.name()));
         let of = |phase: Phases| -> Steps {
             all.iter().filter(|i| i.plugin.phases().intersects(phase)).map(Arc::clone).collect()
@@ -123,6 +118,17 @@ impl Pipeline {
             logging: of(Phases::LOGGING),
             all: all.into(),
         }
+    }
+
+    /// The first of each name: those that a pipeline of these has.
+    pub fn one_of_each(plugins: impl IntoIterator<Item = Arc<Instance>>) -> Vec<Arc<Instance>> {
+        let mut all: Vec<Arc<Instance>> = Vec::new();
+        for instance in plugins {
+            if all.iter().all(|other| other.plugin.name() != instance.plugin.name()) {
+                all.push(instance);
+            }
+        }
+        all
     }
 
     /// The plugins in the order they run.

@@ -131,8 +131,8 @@ impl<T: Clone> Router<T> {
         Self::default().edited(entries.into_iter().map(Edit::Insert).collect())
     }
 
-    /// The router after some changes, removals first. Costs as much as there are changes, whatever the number of
-    /// routes: all that they do not touch is shared. Keys are unique, and what is removed is there.
+    /// The router after some changes, removals first. Costs as much as there are changes and routes of the same path
+    /// patterns: all other routes are shared. Keys are unique, and what is removed is there.
     #[must_use]
     pub fn edited(&self, edits: Vec<Edit<T>>) -> Self {
         let mut routes = self.routes;

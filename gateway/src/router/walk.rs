@@ -134,7 +134,8 @@ impl<'r, 'l, T> Walk<'r, 'l, T> {
         loop {
             let bucket = self.bucket?;
             for row in self.rows.by_ref() {
-                let host_fits = row.host.matches(self.lookup.host);
+                // An index has found those that fit.
+                let host_fits = self.hosts.is_some() || row.host.matches(self.lookup.host);
                 if host_fits || ALL {
                     return Some(Step { bucket, row, host_fits });
                 }

@@ -243,7 +243,11 @@ impl Compiler {
         let names = Arc::clone(&self.options.names);
         let mut places = Places { checker: &checker, names: &names, used: BTreeSet::new(), warnings: Vec::new() };
         self.slots[id.0 as usize] = match declared {
-            Some(Kept { good: None, .. }) => Slot::Broken,
+            Some(Kept { good: None, .. }) => {
+                // Nobody probes its nodes meanwhile: what is known of them grows old.
+                self.upstreams.forget(&name);
+                Slot::Broken
+            }
             _ => {
                 let plain = ParsedService::default();
                 let service = declared.and_then(|kept| kept.good.as_ref()).map_or(&plain, |(_, _, s)| s);
@@ -307,8 +311,10 @@ impl Compiler {
 impl Publish for Compiler {
     fn replace(&mut self, revision: u64, entries: &mut dyn Iterator<Item = Change>) {
         self.routes.begin_anew();
-        let mut gone: HashSet<String> = self.keys().into_iter().collect();
-        let mut dirty = Dirty::default();
+        let mut gone: HashSet<String> = self.keys().into_iter().chain(self.rejected.keys().cloned()).collect();
+        // All of it: a panic may have come between what is kept here and what was published.
+        let services = self.ids.names.iter().map(|name| name.to_string()).collect();
+        let mut dirty = Dirty { rejected: true, plugins: true, certificates: true, services };
         for change in entries {
             gone.remove(&change.key);
             self.take(change, &mut dirty);

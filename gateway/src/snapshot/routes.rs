@@ -77,13 +77,15 @@ impl Routes {
         restored: Option<Change>,
         with: &mut With<'_>,
     ) -> Option<(u64, String)> {
+        let checker = &with.options.checker;
+        // Before anything changes here: a plugin may panic over its settings.
+        let parsed = change.value.as_ref().map(|value| checker.route(value));
         let (id, mut known) = self.known.remove_entry(id).unwrap_or_else(|| (id.into(), Known::default()));
-        let Some(value) = change.value else {
+        let (Some(parsed), Some(value)) = (parsed, change.value) else {
             self.set(&id, &mut known, None);
             return None;
         };
-        let checker = &with.options.checker;
-        let broken = match checker.route(&value) {
+        let broken = match parsed {
             Ok(parsed) => {
                 let entry = self.live(&id, parsed, with);
                 self.set(&id, &mut known, entry);
@@ -145,8 +147,11 @@ impl Routes {
         Arc::clone(&self.router)
     }
 
-    /// Puts every route behind these.
+    /// Puts every route behind these, unless it is already.
     pub(super) fn cover(&mut self, globals: Globals) {
+        if globals == self.globals {
+            return;
+        }
         self.take_up();
         self.globals = globals;
         let Self { router, globals, pipelines, .. } = self;
@@ -236,6 +241,15 @@ impl Routes {
     }
 }
 
+impl PartialEq for Globals {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Arc<Instance>, &Arc<Instance>)| Arc::ptr_eq(a, b);
+        self.closed == other.closed
+            && self.instances.len() == other.instances.len()
+            && self.instances.iter().zip(&other.instances).all(same)
+    }
+}
+
 impl Globals {
     fn state(&self) -> RouteState {
         if self.closed { RouteState::Closed } else { RouteState::Live }
@@ -253,8 +267,10 @@ struct Pipelines {
 }
 
 impl Pipelines {
-    fn get<'a>(&mut self, instances: impl Iterator<Item = &'a Arc<Instance>> + Clone) -> Arc<Pipeline> {
-        let id: Vec<usize> = instances.clone().map(|i| Arc::as_ptr(i).addr()).collect();
+    fn get<'a>(&mut self, instances: impl Iterator<Item = &'a Arc<Instance>>) -> Arc<Pipeline> {
+        // Only of those that it keeps alive: the address of another may be that of a new one one day.
+        let instances = Pipeline::one_of_each(instances.cloned());
+        let id: Vec<usize> = instances.iter().map(|i| Arc::as_ptr(i).addr()).collect();
         if let Some(pipeline) = self.known.get(&id).and_then(Weak::upgrade) {
             return pipeline;
         }
@@ -262,7 +278,7 @@ impl Pipelines {
             self.known.retain(|_, pipeline| pipeline.strong_count() > 0);
             self.most = (self.known.len() * 2).max(64);
         }
-        let pipeline = Arc::new(Pipeline::new(instances.cloned()));
+        let pipeline = Arc::new(Pipeline::new(instances));
         self.known.insert(id, Arc::downgrade(&pipeline));
         self.new.push(Arc::downgrade(&pipeline));
         pipeline

@@ -74,6 +74,11 @@ impl Upstreams {
         Some(upstream)
     }
 
+    /// Drops what is kept of a service for its next build.
+    pub(super) fn forget(&mut self, name: &str) {
+        self.built.remove(name);
+    }
+
     fn upstream_options(&self, service: &Service, reach: &Reach) -> UpstreamOptions {
         let defaults = &self.defaults.upstream;
         let retry = &service.retry;

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use ws_cloud_plugin_sdk::Env;
+use ws_cloud_plugin_sdk::{ConfigError, Env, Factory, Phases, Plugin};
 
 use super::*;
 use crate::pipeline::Registry;
@@ -20,8 +20,25 @@ struct Bench {
     revision: u64,
 }
 
+/// Panics over its settings, when told to.
+struct Fragile;
+
+impl Plugin for Fragile {
+    const NAME: &'static str = "fragile";
+    const VERSION: &'static str = "v1";
+    const DESCRIPTION: &'static str = "test";
+    const PRIORITY: i32 = 0;
+    const PHASES: Phases = Phases::REQUEST;
+    type Config = Value;
+    fn new(config: Value) -> Result<Self, ConfigError> {
+        if config["panic"] == true { panic!("as told") } else { Ok(Self) }
+    }
+}
+
 fn checker() -> Arc<Checker> {
-    let registry = Registry::new(ws_cloud_plugin_standard::factories(), &["gone".into()]).unwrap();
+    let mut factories = ws_cloud_plugin_standard::factories();
+    factories.push(Factory::of::<Fragile>());
+    let registry = Registry::new(factories, &["gone".into()]).unwrap();
     let rules = PathRules { merge_slashes: true, escaped_slashes: crate::request::path::EscapedSlashes::Keep };
     let deny = vec!["169.254.0.0/16".parse().unwrap()];
     Arc::new(Checker::new(registry, rules, deny, vec!["127.0.0.1:12000".parse().unwrap()]))
@@ -106,6 +123,30 @@ fn a_route_goes_to_the_nodes_of_its_service_and_no_other() {
     let (key, _) = node("demo1", 1);
     bench.delete(&key);
     assert!(bench.nodes("/a/x").is_empty(), "the last node may go without harm");
+}
+
+#[test]
+fn a_panic_over_settings_loses_no_good_version_and_leaves_no_trace() {
+    let mut bench = bench();
+    bench.put("routes/a", route("/a/*", "demo1"));
+    let fragile = json!({"prefix": "/a/*", "service_name": "demo1", "status": 1,
+        "plugins": ["fragile"], "props": {"fragile": {"panic": true}}});
+    bench.put("routes/b", json!({"prefix": 7}));
+    let change = |key: &str, value: Option<&Value>| Change {
+        key: key.into(),
+        value: value.map(|value| value.to_string().into()),
+        revision: 9,
+    };
+    let broken = json!({"prefix": "/a/*", "service_name": "demo1", "status": 1, "plugins": ["nobody knows"]});
+    for key in ["routes/a", "routes/b"] {
+        let apply = || bench.compiler.apply(9, vec![change(key, Some(&fragile))]);
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(apply));
+        assert!(panicked.is_err());
+    }
+    // As control does after a panic.
+    bench.compiler.replace(10, &mut [change("routes/a", Some(&broken))].into_iter());
+    assert_eq!(bench.find("/a/x").as_deref(), Some("a"), "as it was before the panic");
+    assert_eq!(bench.rejected(), [("routes/a".into(), Serving::LastGood)]);
 }
 
 #[test]

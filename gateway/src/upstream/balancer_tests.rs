@@ -210,6 +210,21 @@ proptest! {
 }
 
 #[test]
+fn a_bound_holds_among_the_few_nodes_a_request_may_go_to() {
+    let upstream = balancing(&[1; 10], hashing(Some(1.25)));
+    let mut running = Vec::new();
+    for _ in 0..100 {
+        // All ask for the same, and a plugin allows two nodes.
+        let allowed = |node: &Node| [1, 2].contains(&node.address.port());
+        let tried = Tried::default();
+        let index = upstream.pick(&Wish { key: Some(7), ..Wish::new(&tried) }, allowed).unwrap();
+        running.push(upstream.enter_at(index, false).unwrap());
+        let most = (1.25 * running.len() as f64 / 2.0).ceil() as u32;
+        assert!(upstream.nodes()[index].state.in_flight() <= most, "of {}", running.len());
+    }
+}
+
+#[test]
 fn a_bound_is_that_of_usable_nodes_once_stock_is_taken_and_refuses_nobody() {
     let upstream = balancing(&[1; 10], hashing(Some(1.0)));
     let mut running: Vec<_> = (0..100).map(|number| upstream.enter_at(pick(&upstream, number), false)).collect();

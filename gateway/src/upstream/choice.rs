@@ -230,13 +230,16 @@ impl Upstream {
         // Keys go over to a starting node one after the other, and each stays there. The ring has
         // taken the upper half of the key.
         let chance = || (key as u32) as f32 / 4_294_967_296.0;
-        let per_weight = bound.map(|bound| bound.per_weight(&self.memory));
-        let has_room = |index: usize| {
-            let node = &self.nodes[index];
-            per_weight.is_none_or(|most| node.state.in_flight() < (most * f64::from(node.weight)).ceil() as u32)
+        let with_room = |per_weight: Option<f64>| {
+            let has_room = |index: usize| {
+                let node = &self.nodes[index];
+                per_weight.is_none_or(|most| node.state.in_flight() < (most * f64::from(node.weight)).ceil() as u32)
+            };
+            ring.from(key).find(|index| usable(*index) && self.is_ready(*index, chance) && has_room(*index))
         };
-        ring.from(key)
-            .find(|index| usable(*index) && self.is_ready(*index, chance) && has_room(*index))
+        with_room(bound.map(|bound| bound.per_weight(&self.memory)))
+            // The estimate is of all nodes, also of those that this request may not go to.
+            .or_else(|| with_room(Some(bound?.per_weight_of(&self.nodes, usable))))
             .or_else(|| ring.from(key).find(|index| usable(*index)))
             .or_else(|| self.nearest(key, usable))
     }

@@ -44,11 +44,22 @@ impl Bound {
     ///
     /// A node that has become unusable, or usable again, is noticed when stock is taken. Until then
     /// the bound is too tight by its share, or too loose. A bound too tight may find no node with
-    /// room; who asks must then do without it.
+    /// room; who asks then has to look: [`Self::per_weight_of`].
     #[inline]
     pub(crate) fn per_weight(&self, memory: &Memory) -> f64 {
         let requests = (sum(memory) - self.elsewhere.load(Relaxed)).max(0) + 1;
         self.times * requests as f64 / self.weight.load(Relaxed).max(1) as f64
+    }
+
+    /// The same of just the nodes that a request could go to. Looks at all nodes, so it is only asked
+    /// for when the estimate lets a request go nowhere.
+    pub(crate) fn per_weight_of(&self, nodes: &[Node], usable: &impl Fn(usize) -> bool) -> f64 {
+        let (mut weight, mut requests) = (0, 1);
+        for (_, node) in nodes.iter().enumerate().filter(|(index, _)| usable(*index)) {
+            weight += u64::from(node.weight);
+            requests += u64::from(node.state.in_flight());
+        }
+        self.times * requests as f64 / weight.max(1) as f64
     }
 }
 
