@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Counts the user instructions of a request (full work, under callgrind), and fails when they are more
-# than 3 percent above benchmark/instructions.txt.
+# Counts the user instructions of a request (full work) and of a gRPC call, under callgrind, and fails
+# when either is more than 3 percent above benchmark/instructions.txt.
 #   benchmark/instructions.sh           as CI does
 #   benchmark/instructions.sh --keep    write the new number; say in the commit what was bought with it
 #   PROFILE=quick, BUILD=no, GATEWAY=FILE, BARE=FILE and UPSTREAM=FILE as for run.sh; compare only with

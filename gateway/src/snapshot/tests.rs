@@ -76,19 +76,20 @@ impl Bench {
         self.compiler.apply(change.revision, vec![change]);
     }
 
-    /// The key of the route a path goes to, with `!` when it is broken.
-    fn find(&self, path: &str) -> Option<String> {
-        let snapshot = self.handle.load();
+    /// The route a path goes to.
+    fn route(&self, path: &str) -> Option<Arc<CompiledRoute>> {
         let (method, headers) = (Method::GET, HeaderMap::new());
         let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
-        snapshot.find(&lookup).map(|r| format!("{}{}", r.info.key, if r.is_broken() { "!" } else { "" }))
+        self.handle.load().find(&lookup).cloned()
+    }
+
+    /// Its key, with `!` when it is broken.
+    fn find(&self, path: &str) -> Option<String> {
+        self.route(path).map(|r| format!("{}{}", r.info.key, if r.is_broken() { "!" } else { "" }))
     }
 
     fn nodes(&self, path: &str) -> Vec<String> {
-        let snapshot = self.handle.load();
-        let (method, headers) = (Method::GET, HeaderMap::new());
-        let lookup = Lookup { path, host: "h", method: &method, headers: &headers, query: None };
-        match snapshot.target(snapshot.find(&lookup).unwrap()) {
+        match self.handle.load().target(&self.route(path).unwrap()) {
             Target::Upstream(upstream) => upstream.nodes().iter().map(|n| n.label().to_owned()).collect(),
             Target::Nowhere => Vec::new(),
             Target::Broken => vec!["broken".into()],
@@ -147,6 +148,21 @@ fn a_panic_over_settings_loses_no_good_version_and_leaves_no_trace() {
     bench.compiler.replace(10, &mut [change("routes/a", Some(&broken))].into_iter());
     assert_eq!(bench.find("/a/x").as_deref(), Some("a"), "as it was before the panic");
     assert_eq!(bench.rejected(), [("routes/a".into(), Serving::LastGood)]);
+}
+
+#[test]
+fn a_global_plugin_that_a_route_has_its_own_of_is_no_part_of_its_pipeline() {
+    let mut bench = bench();
+    let rewrite = |to: &str| json!({"regex": "^/a/", "replace": to});
+    let own = json!({"prefix": "/a/*", "status": 1, "plugins": ["rewrite"], "props": {"rewrite": rewrite("/own/")}});
+    bench.put("routes/a", own);
+    bench.put("gw/plugins/rewrite", json!({"config": rewrite("/one/")}));
+    let before = Arc::clone(&bench.route("/a/x").unwrap().pipeline);
+    bench.put("gw/plugins/rewrite", json!({"config": rewrite("/two/")}));
+    assert!(
+        Arc::ptr_eq(&before, &bench.route("/a/x").unwrap().pipeline),
+        "it is known by what it keeps alive, and nothing else"
+    );
 }
 
 #[test]
