@@ -107,6 +107,29 @@ async fn requests_sent_while_another_is_answered_are_answered_in_order() {
 }
 
 #[tokio::test]
+async fn requests_that_begin_before_the_response_and_end_after_it_are_answered_in_order() {
+    let gateway = Gateway::start().await;
+    let (upstream, mut seen, go) = held().await;
+    gateway.serve("/a/*", &[upstream.address]).await;
+    let mut client = Client::connect(gateway.http).await;
+    let targets = ["/a/1", "/a/2", "/a/3", "/a/4%20", "/a/5", "/a/6"];
+    let requests = targets.map(|target| Request::get(target).to_bytes());
+    // Each time as much of the next request as there was of this one.
+    const BEGINNING: usize = 7;
+    client.send(&requests[0][..BEGINNING]).await.unwrap();
+    for (n, target) in targets.iter().enumerate() {
+        client.send(&requests[n][BEGINNING..]).await.unwrap();
+        assert_eq!(seen.recv().await.as_deref(), Some(*target));
+        if let Some(next) = requests.get(n + 1) {
+            client.send(&next[..BEGINNING]).await.unwrap();
+        }
+        go.add_permits(1);
+        let response = client.response_to("GET").await.unwrap_or_else(|e| panic!("{target}: {e}"));
+        assert_eq!(response.expect(200).text(), *target);
+    }
+}
+
+#[tokio::test]
 async fn an_http_1_0_client_gets_its_response_and_then_the_end() {
     let gateway = Gateway::start().await;
     let upstream = Upstream::saying("abcdefg").await;

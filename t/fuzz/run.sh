@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # Fuzzes each target for a while, two at a time: t/fuzz/run.sh [seconds [target...]]
+# FUZZ_SEED=1 begins the search at the same place each time.
 # Works with stable Rust and without cargo-fuzz, which does the same and adds a sanitizer. An input
 # that breaks a promise is left in t/fuzz/found/; put it among the seeds, where the tests keep it.
 set -uo pipefail
@@ -28,7 +29,7 @@ mkdir -p found corpus
 run() {
     local target=$1 log=corpus/$1.log
     mkdir -p "corpus/$target"
-    if "target/$triple/release/$target" "corpus/$target" "seeds/$target" -max_total_time="$seconds" \
+    if "target/$triple/release/$target" "corpus/$target" "seeds/$target" -max_total_time="$seconds" -seed="${FUZZ_SEED:-0}" \
         -max_len=8192 -timeout=25 -rss_limit_mb=2048 -artifact_prefix="found/$target-" -print_final_stats=1 \
         >"$log" 2>&1; then
         echo "fuzz $target: $(sed -n 's/^stat::number_of_executed_units: *//p' "$log") inputs, nothing found"

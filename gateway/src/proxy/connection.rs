@@ -7,7 +7,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -43,10 +43,9 @@ pub(super) struct Connection {
     /// Even: a request header is awaited or read. Odd: it is complete. Grows with every request of
     /// an HTTP/1.1 connection.
     turn: AtomicU32,
-    /// The bytes of the present turn that were read.
-    read: AtomicU64,
-    /// Those of them that are known to be the request's.
-    used: AtomicU64,
+    /// How many bytes were read that no request so far is known to have had; wraps around.
+    unclaimed: AtomicU64,
+    pipelines: AtomicBool,
     /// The requests there were, when they are counted.
     requests: AtomicU32,
     /// Ends an HTTP/2 connection once its streams have ended.
@@ -83,8 +82,8 @@ impl Connection {
             peer_value: HeaderValue::try_from(text).expect("an ip address is a valid header value"),
             tls: None,
             turn: AtomicU32::new(0),
-            read: AtomicU64::new(0),
-            used: AtomicU64::new(0),
+            unclaimed: AtomicU64::new(0),
+            pipelines: AtomicBool::new(false),
             requests: AtomicU32::new(0),
             retire: OnceLock::new(),
         }
@@ -115,21 +114,35 @@ impl Connection {
 
     /// So many of the bytes that were read were the request's: its header, and a body of known length.
     pub(super) fn request_had(&self, bytes: u64) {
-        self.used.store(bytes, Ordering::Relaxed);
+        self.add_unclaimed(bytes.wrapping_neg());
+    }
+
+    /// All bytes that were read were the request's.
+    pub(super) fn request_had_all(&self) {
+        self.unclaimed.store(0, Ordering::Relaxed);
     }
 
     /// The next request of the connection begins. Whether it is certain that none of its bytes has
-    /// been read yet.
+    /// been read yet: never again on a connection where some request's length was not known.
     pub(super) fn next_request(&self) -> bool {
         let turn = self.turn.load(Ordering::Relaxed);
         self.turn.store(turn.wrapping_add(turn & 1), Ordering::Relaxed);
-        self.read.swap(0, Ordering::Relaxed) == self.used.swap(0, Ordering::Relaxed)
+        let is_certain = self.unclaimed.load(Ordering::Relaxed) == 0;
+        if !is_certain {
+            self.pipelines.store(true, Ordering::Relaxed);
+        }
+        is_certain
     }
 
-    fn count_read(&self, bytes: usize) {
+    /// Whether the client may have sent a request before the response to the one before it.
+    pub(super) fn pipelines(&self) -> bool {
+        self.pipelines.load(Ordering::Relaxed)
+    }
+
+    fn add_unclaimed(&self, bytes: u64) {
         // One task reads from the connection.
-        let read = self.read.load(Ordering::Relaxed) + bytes as u64;
-        self.read.store(read, Ordering::Relaxed);
+        let unclaimed = self.unclaimed.load(Ordering::Relaxed);
+        self.unclaimed.store(unclaimed.wrapping_add(bytes), Ordering::Relaxed);
     }
 
     /// The connection of a session, put there by [`Guarded`].
@@ -286,7 +299,7 @@ impl Guarded {
         };
         self.ahead = seen;
         // They will be read again.
-        self.connection.read.store(0, Ordering::Relaxed);
+        self.connection.request_had_all();
         Ok(is_http2)
     }
 
@@ -392,7 +405,7 @@ impl AsyncRead for Guarded {
         } else {
             Pin::new(&mut this.inner).poll_read(cx, buf)
         };
-        this.connection.count_read(buf.filled().len() - before);
+        this.connection.add_unclaimed((buf.filled().len() - before) as u64);
         result
     }
 }

@@ -155,12 +155,17 @@ impl Proxy {
     }
 }
 
-/// Tells the connection which of the bytes that were read were this request's. Of a chunked body that
-/// is not known: frames are not counted.
+/// Tells the connection which of the bytes that were read were this request's.
 fn note_length(session: &Session, ctx: &Context) {
-    if let (Some(connection), Some(http1)) = (&ctx.connection, session.as_http1()) {
-        let header = http1.get_headers_raw_bytes().len();
-        connection.request_had((header + session.body_bytes_read()) as u64);
+    let (Some(connection), Some(http1)) = (&ctx.connection, session.as_http1()) else { return };
+    if !http1.pipelining_enabled() {
+        // If the connection is kept, nothing was read behind the request.
+        return connection.request_had_all();
+    }
+    let header = http1.get_headers_raw_bytes();
+    // Of a request read behind another Pingora may have escaped the target: its length is not known.
+    if !(connection.pipelines() && header.contains(&b'%')) {
+        connection.request_had((header.len() + session.body_bytes_read()) as u64);
     }
 }
 
