@@ -113,6 +113,7 @@ pub(super) async fn put(
     let object: Map<String, Value> = serde_json::from_slice(&body)
         .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not a JSON object: {e}")))?;
     let key = kind.key(&id)?;
+    allowed(kind, &id, parts.extensions.get())?;
     admin.apply(&Put { kind, key: &key, object }).await.map_err(|refused| failed(&refused))?;
     note(&parts.extensions, "put", &key);
     Ok(StatusCode::NO_CONTENT.into_response())
@@ -127,11 +128,21 @@ pub(super) async fn delete(
     Extension(call): Extension<Call>,
 ) -> Answer {
     let key = kind.key(&id)?;
+    allowed(kind, &id, Some(&principal))?;
     let there = admin.deps.store.get(&admin.key(&key)).await.map_err(|e| failed(&e.into()))?;
     there.ok_or_else(absent)?;
     admin.apply(&Delete { key: &key }).await.map_err(|refused| failed(&refused))?;
     log::info!("admin: {} from {} deleted {key:?}", principal.name(), call.from);
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// Whether the caller may write an object.
+fn allowed(kind: &Kind, id: &str, principal: Option<&Principal>) -> Result<(), Problem> {
+    let rights = principal.map(Principal::rights);
+    let may =
+        rights.is_some_and(|r| if kind.family == key::SERVICES { r.may_edit(id) } else { r.may_edit_everything() });
+    may.then_some(())
+        .ok_or_else(|| Problem::new(StatusCode::FORBIDDEN, format!("you may not change {}/{id}", kind.path)))
 }
 
 fn note(extensions: &http::Extensions, what: &str, key: &str) {

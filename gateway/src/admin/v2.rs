@@ -91,6 +91,9 @@ struct SetLevel {
 
 async fn set_log_level(State(admin): State<Arc<Admin>>, request: Request<Body>) -> Result<Response, Problem> {
     let (parts, body) = request.into_parts();
+    if !parts.extensions.get::<Principal>().is_some_and(|who| who.rights().may_administer()) {
+        return Err(Problem::new(StatusCode::FORBIDDEN, "only an administrator sets the log level"));
+    }
     let body =
         body::read(body).await.map_err(|status| Problem::new(status, "the body cannot be read, or is too large"))?;
     let wanted: SetLevel = serde_json::from_slice(&body)

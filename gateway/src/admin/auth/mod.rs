@@ -14,9 +14,11 @@ mod accounts;
 mod known;
 mod lockout;
 mod password;
+mod rights;
 mod token;
 
 pub use accounts::{first_start, reset_password};
+pub(super) use rights::{Rights, Role, Services};
 
 use crate::config::{AccountConfig, AdminConfig, TokenConfig};
 use crate::store::{Lease, Op, SharedStore, StoreError};
@@ -44,23 +46,7 @@ pub(super) enum Principal {
     /// The holder of a configured API token.
     ApiToken,
     /// The holder of an API token that may do nothing but register nodes of these services.
-    Registrar(Arc<Scope>),
-}
-
-/// The services that a token is for.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Scope {
-    /// Names, and beginnings of names with a `*` after them.
-    services: Vec<String>,
-}
-
-impl Scope {
-    fn covers(&self, service: &str) -> bool {
-        self.services.iter().any(|covered| match covered.strip_suffix('*') {
-            Some(beginning) => service.starts_with(beginning),
-            None => service == covered,
-        })
-    }
+    Registrar(Arc<Services>),
 }
 
 impl Principal {
@@ -73,6 +59,14 @@ impl Principal {
         }
     }
 
+    /// What it may do with the API; registering nodes is apart.
+    pub(super) fn rights(&self) -> Rights {
+        match self {
+            Self::User { .. } | Self::ApiToken => Rights::ALL,
+            Self::Registrar(services) => Rights { role: Role::Viewer, services: Some(Services::clone(services)) },
+        }
+    }
+
     /// Whether it may use all of the API, and not only register nodes.
     pub(super) fn is_full(&self) -> bool {
         !matches!(self, Self::Registrar(_))
@@ -81,7 +75,7 @@ impl Principal {
     /// Whether it may register nodes of a service.
     pub(super) fn may_register(&self, service: &str) -> bool {
         match self {
-            Self::Registrar(scope) => scope.covers(service),
+            Self::Registrar(services) => services.cover(service),
             Self::User { .. } | Self::ApiToken => true,
         }
     }
@@ -119,7 +113,7 @@ impl ApiToken {
         let principal = match &config.may {
             None => Principal::ApiToken,
             // Registering is all there is to be allowed.
-            Some(_) => Principal::Registrar(Arc::new(Scope { services: config.services.clone() })),
+            Some(_) => Principal::Registrar(Arc::new(Services(config.services.clone()))),
         };
         Self { digest: Sha256::digest(token).into(), principal }
     }
