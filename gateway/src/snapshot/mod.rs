@@ -18,6 +18,7 @@ use crate::tls::CertStore;
 use crate::upstream::{RetryOn, Upstream};
 
 pub mod change;
+mod advice;
 mod compile;
 mod health;
 mod kept;
