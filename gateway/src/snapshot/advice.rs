@@ -67,7 +67,8 @@ fn advise_route(snapshot: &Snapshot, route: &Route, advice: &mut Vec<String>) {
     }
     match route.service_name.as_str() {
         "" if route.plugins.is_empty() => {
-            advice.push("service_name: is empty and there are no plugins, so requests are answered with 404".to_owned());
+            advice
+                .push("service_name: is empty and there are no plugins, so requests are answered with 404".to_owned());
         }
         "" => {}
         service => advice.extend(nodeless(snapshot, service).map(|text| format!("service_name: {text}"))),

@@ -17,8 +17,8 @@ use crate::telemetry::{RouteMetrics, ServiceMetrics};
 use crate::tls::CertStore;
 use crate::upstream::{RetryOn, Upstream};
 
-pub mod change;
 mod advice;
+pub mod change;
 mod compile;
 mod health;
 mod kept;

@@ -36,9 +36,12 @@ impl Gateway {
         let token = match &self.token_file {
             Some(file) => std::fs::read_to_string(file)
                 .with_context(|| format!("--token-file {} cannot be read", file.display()))?,
-            None => std::env::var("GATEWAY_TOKEN").context("set GATEWAY_TOKEN to an API token, or give --token-file")?,
+            None => {
+                std::env::var("GATEWAY_TOKEN").context("set GATEWAY_TOKEN to an API token, or give --token-file")?
+            }
         };
-        let mut token = HeaderValue::from_str(token.trim()).context("the API token has characters that no token has")?;
+        let mut token =
+            HeaderValue::from_str(token.trim()).context("the API token has characters that no token has")?;
         token.set_sensitive(true);
         Ok(token)
     }
