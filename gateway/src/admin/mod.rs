@@ -19,6 +19,7 @@ mod dashboard;
 mod declared;
 mod front;
 mod history;
+mod journal;
 mod kinds;
 mod legacy;
 mod objects;
@@ -29,6 +30,7 @@ mod registrations;
 mod serve;
 mod stall;
 mod status;
+mod unfinished;
 mod v2;
 mod write;
 
@@ -95,14 +97,14 @@ pub struct Admin {
     registrar: Registrar,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
-    /// Undoes what nobody confirms.
-    undoing: OnceLock<tokio::task::AbortHandle>,
+    /// Looks after what is not finished.
+    looking_after: OnceLock<tokio::task::AbortHandle>,
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        if let Some(undoing) = self.undoing.get() {
-            undoing.abort();
+        if let Some(looking_after) = self.looking_after.get() {
+            looking_after.abort();
         }
     }
 }
@@ -114,8 +116,8 @@ impl Admin {
     pub fn new(deps: AdminDeps) -> Arc<Self> {
         let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), undoing: OnceLock::new() });
-        admin.undoing.get_or_init(|| tokio::spawn(Self::undo_unconfirmed(Arc::downgrade(&admin))).abort_handle());
+        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), looking_after: OnceLock::new() });
+        admin.looking_after.get_or_init(|| tokio::spawn(unfinished::look_after(Arc::downgrade(&admin))).abort_handle());
         admin
     }
 

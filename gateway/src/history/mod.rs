@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 mod bytes_text;
 pub mod fields;
+pub mod journal;
 
 /// The records: `gw/history/<revision>`.
 pub const RECORDS: &str = "gw/history/";

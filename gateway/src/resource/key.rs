@@ -21,6 +21,8 @@ pub const CERTIFICATES: &str = "gw/certificates/";
 pub const SECRETS_KEY: &str = "gw/secrets/key";
 /// Guarded and bumped by every admin write.
 pub const HEAD: &str = "gw/head";
+/// There while a change larger than a transaction is being made: nothing is published meanwhile.
+pub const JOURNAL: &str = "gw/journal/open";
 /// What control watches; nothing else in the store is configuration.
 pub const WATCHED: [&str; 6] = [ROUTES, NODES, SERVICES, PLUGINS, OVERLAYS, CERTIFICATES];
 
