@@ -17,6 +17,7 @@ mod body;
 mod cors;
 mod dashboard;
 mod declared;
+mod external;
 mod front;
 mod history;
 mod journal;
@@ -97,7 +98,7 @@ pub struct Admin {
     registrar: Registrar,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
-    /// Looks after what is not finished.
+    /// Looks after what is not finished, and what is not recorded.
     looking_after: OnceLock<tokio::task::AbortHandle>,
 }
 
@@ -117,7 +118,9 @@ impl Admin {
         let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
         let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), looking_after: OnceLock::new() });
-        admin.looking_after.get_or_init(|| tokio::spawn(unfinished::look_after(Arc::downgrade(&admin))).abort_handle());
+        let known = Arc::downgrade(&admin);
+        let both = async move { tokio::join!(unfinished::look_after(known.clone()), external::look_after(known)) };
+        admin.looking_after.get_or_init(|| tokio::spawn(both).abort_handle());
         admin
     }
 
