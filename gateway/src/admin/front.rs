@@ -1,5 +1,5 @@
 //! What every call passes before it is handled: deadline, source filter, host, CORS. Each stands
-//! before what costs more or tells more.
+//! before what costs more or tells more. Every answer leaves with what tells a browser to be strict.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -8,7 +8,9 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, SERVER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, SERVER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
@@ -18,6 +20,12 @@ use super::{answer, cors, path};
 
 /// Longest time for a call, its body and the store included.
 const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Nothing from elsewhere, nothing inline, in no one's frame.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+);
 
 /// The settings of a router's front.
 pub(super) struct Front {
@@ -44,6 +52,10 @@ pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next
     let headers = response.headers_mut();
     headers.insert(SERVER, front.server.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // A page that needs another one says so.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     response
 }

@@ -10,6 +10,7 @@ use axum::Router;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
+mod access;
 mod answer;
 mod auth;
 mod body;
@@ -45,6 +46,8 @@ pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + 
 
 /// Encrypts a secret for the key of the store it will lie under; the error is for the operator.
 pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+/// Decrypts what was sealed for a key of the store; the error is for the operator.
+pub type Open = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +74,8 @@ pub struct AdminDeps {
     pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Encrypts secrets before they are stored.
     pub seal: Seal,
+    /// Decrypts those the Admin API needs itself.
+    pub open: Open,
     /// The level of the error log.
     pub log_level: LogLevel,
     /// Its section of the configuration.
@@ -93,7 +98,7 @@ impl Admin {
     /// tokens in the store. `first_start` comes before it.
     #[must_use]
     pub fn new(deps: AdminDeps) -> Arc<Self> {
-        let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
+        let auth = auth::Auth::new(&deps);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
         Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()) })
     }

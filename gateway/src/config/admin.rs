@@ -22,6 +22,9 @@ pub struct AdminConfig {
     /// How long a login lasts.
     #[serde(with = "humantime_serde")]
     pub token_lifetime: Duration,
+    /// How long a session of the panel lasts.
+    #[serde(with = "humantime_serde")]
+    pub session_lifetime: Duration,
     /// The secret logins are signed with; made at the first start when absent.
     #[serde(skip_serializing)]
     pub jwt_secret: Option<String>,
@@ -41,6 +44,7 @@ impl Default for AdminConfig {
             allow: vec!["127.0.0.1/32".parse().expect("a valid network"), "::1/128".parse().expect("a valid network")],
             cors_origins: Vec::new(),
             token_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            session_lifetime: Duration::from_secs(12 * 60 * 60),
             jwt_secret: None,
             account: BTreeMap::new(),
             tokens: BTreeMap::new(),
