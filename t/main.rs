@@ -59,4 +59,5 @@ mod upgrade_binary;
 mod upgrades;
 mod upstream_h2;
 mod upstream_tls;
+mod users;
 mod websocket;
