@@ -19,6 +19,7 @@ mod dashboard;
 mod front;
 mod legacy;
 mod objects;
+mod oidc;
 mod path;
 mod peer;
 mod problem;
@@ -89,6 +90,7 @@ pub struct Admin {
     deps: AdminDeps,
     auth: auth::Auth,
     registrar: Registrar,
+    oidc: Option<oidc::Oidc>,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
 }
@@ -100,7 +102,8 @@ impl Admin {
     pub fn new(deps: AdminDeps) -> Arc<Self> {
         let auth = auth::Auth::new(&deps);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()) })
+        let oidc = deps.config.oidc.clone().map(oidc::Oidc::new);
+        Arc::new(Self { deps, auth, registrar, oidc, writing: Mutex::new(()) })
     }
 
     /// The API and the panel. `source` says where the client's address comes from: of the API's own

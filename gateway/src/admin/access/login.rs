@@ -22,9 +22,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
 }
 
 pub(super) fn open_router() -> Router<Arc<Admin>> {
-    Router::new().route("/login", post(login)).method_not_allowed_fallback(|| async {
-        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
-    })
+    Router::new().route("/login", post(login))
 }
 
 #[derive(Deserialize)]
@@ -60,7 +58,7 @@ async fn login(
         "csrf_token": session.csrf.0,
     });
     let mut response = answer::json(&body);
-    response.headers_mut().append(header::SET_COOKIE, session.cookie(&headers));
+    response.headers_mut().append(header::SET_COOKIE, session.cookie(&headers, false));
     Ok(response)
 }
 

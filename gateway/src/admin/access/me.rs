@@ -64,7 +64,7 @@ async fn password(State(admin): State<Arc<Admin>>, caller: Caller, body: Body) -
         Renewed::Nothing => answer::json(&json!({})),
     };
     if let Renewed::Session(session) = renewed {
-        response.headers_mut().append(header::SET_COOKIE, session.cookie(&caller.headers));
+        response.headers_mut().append(header::SET_COOKIE, session.cookie(&caller.headers, false));
     }
     Ok(response)
 }

@@ -22,6 +22,7 @@ use crate::store::{Guard, Kv, Revision, StoreError};
 mod audit;
 mod login;
 mod me;
+mod oidc;
 mod tokens;
 mod totp;
 mod users;
@@ -54,7 +55,9 @@ pub(super) fn router() -> Router<Arc<Admin>> {
 
 /// What needs none.
 pub(super) fn open_router() -> Router<Arc<Admin>> {
-    login::open_router()
+    login::open_router().merge(oidc::open_router()).method_not_allowed_fallback(|| async {
+        Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
+    })
 }
 
 /// Who calls, from where, and with which headers.

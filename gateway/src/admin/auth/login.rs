@@ -9,6 +9,7 @@ use super::audit::Entry;
 use super::known::REVOKED;
 use super::password::Secret;
 use super::principal::{Csrf, Login, Principal};
+use super::rights::Role;
 use super::session::{self, Foreign, SESSIONS, StoredSession};
 use super::totp::{self, StoredTotp, TOTP};
 use super::{Auth, token};
@@ -46,9 +47,9 @@ pub(in crate::admin) struct Session {
 }
 
 impl Session {
-    /// What gives it to the browser.
-    pub(in crate::admin) fn cookie(&self, call: &HeaderMap) -> HeaderValue {
-        session::cookie(Some(&self.id), self.lifetime, session::is_secure(call))
+    /// What gives it to the browser; over TLS only, when that is known or the call says so.
+    pub(in crate::admin) fn cookie(&self, call: &HeaderMap, is_secure: bool) -> HeaderValue {
+        session::cookie(Some(&self.id), self.lifetime, is_secure || session::is_secure(call))
     }
 }
 
@@ -89,13 +90,19 @@ impl Auth {
         self.store_session(name, None, &Entry::of(name, shown, from, "login")).await
     }
 
-    /// Stores a new session, and what the record says of it.
-    pub(super) async fn store_session(
+    /// Begins a session of a user whom another party has named.
+    pub(in crate::admin) async fn begin_foreign_session(
         &self,
-        user: &str,
-        foreign: Option<Foreign>,
-        entry: &Entry,
+        name: &str,
+        role: Role,
+        from: IpAddr,
     ) -> Result<Session, LoginFailed> {
+        let entry = Entry::of(name, "OpenID provider", from, "login");
+        self.store_session(name, Some(Foreign { role, services: None }), &entry).await
+    }
+
+    /// Stores a new session, and what the record says of it.
+    async fn store_session(&self, user: &str, foreign: Option<Foreign>, entry: &Entry) -> Result<Session, LoginFailed> {
         let session = Session { id: session::generate(), csrf: Csrf(String::new()), lifetime: self.session_lifetime };
         let session = Session { csrf: session::csrf(&session.id), ..session };
         let created = token::now();
