@@ -104,3 +104,39 @@ fn scopes() -> Vec<String> {
 fn role_claim() -> String {
     "roles".into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_is_named() {
+        let good = serde_json::json!({
+            "issuer": "https://login.example.com", "client_id": "gateway",
+            "redirect_url": "https://g.example.com/admin/v2/oidc/callback", "default_role": "viewer",
+        });
+        for (field, value) in [
+            ("issuer", "http://login.example.com"),
+            ("issuer", "ftp://localhost"),
+            ("issuer", "http://localhost.evil.com"),
+            ("client_id", ""),
+            ("redirect_url", "https://g.example.com/"),
+            ("redirect_url", "http://g.example.com/admin/v2/oidc/callback"),
+        ] {
+            let mut config = good.clone();
+            config[field] = value.into();
+            let config: OidcConfig = serde_json::from_value(config).unwrap();
+            assert_eq!(config.check().unwrap_err().0, field, "{value}");
+        }
+        for near in ["http://localhost:1", "http://127.0.0.1", "http://[::1]:80/x"] {
+            assert!(is_safe(near), "{near}");
+        }
+        let mut config: OidcConfig = serde_json::from_value(good).unwrap();
+        assert_eq!(config.check(), Ok(()));
+        config.default_role = None;
+        assert_eq!(config.check().unwrap_err().0, "roles");
+        config.client_secret = Some("canary".into());
+        assert!(!format!("{config:?}").contains("canary"));
+        assert!(!serde_json::to_string(&config).unwrap().contains("canary"));
+    }
+}

@@ -1,5 +1,6 @@
 //! `/admin/v2/oidc/login` and `/callback`: where a browser begins and ends a login by the provider.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
@@ -25,10 +26,12 @@ pub(super) fn open_router() -> Router<Arc<Admin>> {
     Router::new().route("/oidc/login", get(login)).route("/oidc/callback", get(callback))
 }
 
-async fn login(State(admin): State<Arc<Admin>>) -> Answer {
-    let begun = oidc(&admin)?.begin().await.map_err(|why| refused(&why))?;
+async fn login(State(admin): State<Arc<Admin>>, Extension(call): Extension<Call>) -> Answer {
+    let oidc = oidc(&admin)?;
+    let begun = oidc.begin().await.map_err(|why| refused(&admin, oidc, call.from, &why))?;
     let location = HeaderValue::try_from(begun.location);
-    let location = location.map_err(|_| refused(&Refused::Provider("its address cannot be sent".into())))?;
+    let unfit = |_| refused(&admin, oidc, call.from, &Refused::Provider("its address cannot be sent".into()));
+    let location = location.map_err(unfit)?;
     redirect(location, &admin, Some(&begun.binding))
 }
 
@@ -48,15 +51,16 @@ async fn callback(
     back: Result<Query<Back>, QueryRejection>,
 ) -> Answer {
     let Query(back) = back.map_err(|e| Problem::new(StatusCode::BAD_REQUEST, e.body_text()))?;
-    let binding = binding(&headers).ok_or_else(|| refused(&Refused::Unknown))?;
     let oidc = oidc(&admin)?;
+    let refused = |why: Refused| refused(&admin, oidc, call.from, &why);
+    let binding = binding(&headers).ok_or_else(|| refused(Refused::Unknown))?;
     let Some(code) = back.code.as_deref().filter(|_| back.error.is_none()) else {
-        oidc.abandon(&back.state, binding).map_err(|why| refused(&why))?;
+        oidc.abandon(&back.state, binding).map_err(refused)?;
         // What the link says of the reason is anyone's.
-        return Err(refused(&Refused::Denied("it sent you back without a login".into())));
+        return Err(refused(Refused::Denied("it sent you back without a login".into())));
     };
     let returned = Returned { state: &back.state, code, issuer: back.iss.as_deref(), binding };
-    let user = oidc.finish(returned).await.map_err(|why| refused(&why))?;
+    let user = oidc.finish(returned).await.map_err(refused)?;
     let session = admin.auth.begin_foreign_session(&user.name, user.role, call.from).await;
     let session = session.map_err(super::login::refused)?;
     let mut response = redirect(PANEL, &admin, None)?;
@@ -94,8 +98,13 @@ fn binding(headers: &HeaderMap) -> Option<&str> {
     pairs.find(|(name, _)| *name == COOKIE_NAME).map(|(_, binding)| binding)
 }
 
-fn refused(why: &Refused) -> Problem {
-    log::warn!("admin: a login by the OpenID provider failed: {why}");
+/// Counted like a wrong password: who tries many must not make the log grow.
+fn refused(admin: &Admin, oidc: &Oidc, from: IpAddr, why: &Refused) -> Problem {
+    log::debug!("admin: a login by the OpenID provider from {from} failed: {why}");
+    match why {
+        Refused::Provider(_) => oidc.complain(why),
+        _ => admin.auth.count_foreign_failure(from),
+    }
     let status = match why {
         Refused::Unknown => StatusCode::BAD_REQUEST,
         Refused::Denied(_) | Refused::Token(_) => StatusCode::UNAUTHORIZED,

@@ -239,6 +239,11 @@ impl Auth {
         self.failures.count(is_known.then_some(name), from, is_locked);
     }
 
+    /// A login that failed at another party, whoever it was for.
+    pub(in crate::admin) fn count_foreign_failure(&self, from: IpAddr) {
+        self.failures.count(None, from, false);
+    }
+
     fn session_key(&self, digest: &str) -> String {
         format!("{}{SESSIONS}{digest}", self.prefix)
     }

@@ -152,3 +152,64 @@ fn ec(x: &str, y: &str, signed: &[u8], signature: &[u8]) -> Result<bool, ErrorSt
 fn number(text: &str) -> Result<BigNum, ErrorStack> {
     BigNum::from_slice(&URL_SAFE_NO_PAD.decode(text).unwrap_or_default())
 }
+
+#[cfg(test)]
+mod tests {
+    use openssl::ec::EcKeyRef;
+    use openssl::pkey::Private;
+    use serde_json::json;
+
+    use super::*;
+
+    fn coordinates(key: &EcKeyRef<Private>) -> (String, String) {
+        let (mut x, mut y) = (BigNum::new().unwrap(), BigNum::new().unwrap());
+        let mut context = openssl::bn::BigNumContext::new().unwrap();
+        key.public_key().affine_coordinates(key.group(), &mut x, &mut y, &mut context).unwrap();
+        let part = |number: BigNum| URL_SAFE_NO_PAD.encode(number.to_vec_padded(32).unwrap());
+        (part(x), part(y))
+    }
+
+    fn config() -> OidcConfig {
+        serde_json::from_value(json!({
+            "issuer": "https://i", "client_id": "c", "redirect_url": "https://g/admin/v2/oidc/callback",
+            "default_role": "viewer",
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_key_on_the_curve_signs_with_its_own_algorithm_only() {
+        let key = EcKey::generate(&EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap()).unwrap();
+        let (x, y) = coordinates(&key);
+        let keys = |crv: &str, y: &str| -> Vec<Key> {
+            vec![serde_json::from_value(json!({"kty": "EC", "crv": crv, "x": x, "y": y, "kid": "1"})).unwrap()]
+        };
+        let token = |header: Value| {
+            let claims = json!({"iss": "https://i", "aud": "c", "sub": "s", "nonce": "n", "iat": 1, "exp": 4e9});
+            let [header, claims] = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part.to_string()));
+            let signed = format!("{header}.{claims}");
+            let signature = EcdsaSig::sign(&Sha256::digest(&signed), &key).unwrap();
+            let [r, s] = [signature.r(), signature.s()].map(|part| part.to_vec_padded(32).unwrap());
+            format!("{signed}.{}", URL_SAFE_NO_PAD.encode([r, s].concat()))
+        };
+        let good = token(json!({"alg": "ES256", "kid": "1"}));
+        assert_eq!(verify(&good, &keys("P-256", &y), &config(), "n").unwrap()["sub"], "s");
+        assert!(verify(&token(json!({"alg": "ES256"})), &keys("P-256", &y), &config(), "n").is_ok());
+        for (header, crv, y) in [
+            (json!({"alg": "ES256", "kid": "2"}), "P-256", y.as_str()),
+            (json!({"alg": "RS256", "kid": "1"}), "P-256", &y),
+            (json!({"alg": "es256", "kid": "1"}), "P-256", &y),
+            (json!({"alg": "ES256", "crit": ["b64"]}), "P-256", &y),
+            (json!({"alg": "ES256", "kid": "1"}), "P-521", &y),
+            // Not on the curve.
+            (json!({"alg": "ES256", "kid": "1"}), "P-256", &x),
+            (json!({"alg": "ES256", "kid": "1"}), "P-256", "!"),
+        ] {
+            let refused = verify(&token(header.clone()), &keys(crv, y), &config(), "n").unwrap_err();
+            assert_eq!(refused, Refused::Token("its signature is of none of the provider's keys"), "{header}");
+        }
+        for malformed in ["", "a", "a.b", "a.b.c", &good[1..], &format!("{good}{}", "A".repeat(MAX_LENGTH))] {
+            assert!(verify(malformed, &keys("P-256", &y), &config(), "n").is_err());
+        }
+    }
+}

@@ -5,6 +5,9 @@
 //! The library for this brings an RSA with an open advisory (RUSTSEC-2023-0071); what it would do is
 //! little: three calls, and the check of a signature, which OpenSSL does.
 
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
@@ -17,6 +20,8 @@ use crate::config::{OidcConfig, OidcRole};
 use pending::Pending;
 use provider::Provider;
 
+/// How often trouble with the provider is logged.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 /// What stands for itself in a query or a form.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -69,11 +74,12 @@ pub(super) struct Oidc {
     config: OidcConfig,
     provider: Provider,
     pending: Pending,
+    complained: Mutex<Option<Instant>>,
 }
 
 impl Oidc {
     pub(super) fn new(config: OidcConfig) -> Self {
-        Self { provider: Provider::new(&config), pending: Pending::default(), config }
+        Self { provider: Provider::new(&config), pending: Pending::default(), complained: Mutex::default(), config }
     }
 
     /// Begins a login.
@@ -109,6 +115,15 @@ impl Oidc {
     /// The provider refused; the login is over.
     pub(super) fn abandon(&self, state: &str, binding: &str) -> Result<(), Refused> {
         self.pending.take(state, binding).map(drop).ok_or(Refused::Unknown)
+    }
+
+    /// Tells the operator what is wrong with the provider, now and then.
+    pub(super) fn complain(&self, why: &Refused) {
+        let mut complained = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            *complained = Some(Instant::now());
+            log::warn!("admin: logins by OpenID Connect fail: {why}");
+        }
     }
 
     fn user(&self, claims: &Value) -> Result<User, Refused> {
