@@ -65,7 +65,7 @@ impl Provider {
             return Ok(Arc::clone(endpoints));
         }
         let url = format!("{}/.well-known/openid-configuration", self.config.issuer.trim_end_matches('/'));
-        let endpoints: Endpoints = read(self.get(&url).await?, "its configuration")?;
+        let endpoints: Endpoints = read(&self.get(&url).await?, "its configuration")?;
         if endpoints.issuer != self.config.issuer {
             return Err(Refused::Provider(format!("it names itself {:?}; see admin.oidc.issuer", endpoints.issuer)));
         }
@@ -106,7 +106,7 @@ impl Provider {
         struct Tokens {
             id_token: String,
         }
-        Ok(read::<Tokens>(answer, "its answer to the code")?.id_token)
+        Ok(read::<Tokens>(&answer, "its answer to the code")?.id_token)
     }
 
     /// The keys it signs with.
@@ -116,7 +116,7 @@ impl Provider {
             keys: Vec<Value>,
         }
         let endpoints = self.endpoints().await?;
-        let keys: Keys = read(self.get(&endpoints.keys).await?, "its keys")?;
+        let keys: Keys = read(&self.get(&endpoints.keys).await?, "its keys")?;
         // Those of kinds we do not know are for others.
         Ok(keys.keys.into_iter().filter_map(|key| serde_json::from_value(key).ok()).collect())
     }
@@ -160,9 +160,9 @@ fn request(method: Method, url: &str, body: String) -> Result<Request<Full<Bytes
     request.body(Full::from(body)).map_err(|_| Refused::Provider(format!("{url:?} is no URL")))
 }
 
-fn read<T: serde::de::DeserializeOwned>(body: Bytes, what: &str) -> Result<T, Refused> {
+fn read<T: serde::de::DeserializeOwned>(body: &[u8], what: &str) -> Result<T, Refused> {
     // The error would quote what may be a token.
-    serde_json::from_slice(&body).map_err(|_| Refused::Provider(format!("{what} is not as it should be")))
+    serde_json::from_slice(body).map_err(|_| Refused::Provider(format!("{what} is not as it should be")))
 }
 
 /// The error an answer names, if it is one of the RFC's words.
