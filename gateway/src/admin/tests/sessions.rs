@@ -62,7 +62,9 @@ async fn a_session_begins_is_used_and_ends_on_every_gateway() {
     assert_eq!((&me["credential"], &me["csrf_token"]), (&json!("session"), &json!(session.csrf)));
     eventually("the other gateway knows it", async || session.is_live(&two).await).await;
     let put = session.call(&two, Method::PUT, "/admin/v2/services/a", &json!({})).await;
-    assert_eq!(put.status, 204, "{}", put.body);
+    assert_eq!(put.status, 201, "{}", put.body);
+    let changes = session.get(&two, "/admin/v2/history").await.json();
+    assert_eq!(changes["items"][0]["author"]["origin"], "panel");
     assert_eq!(session.get(&two, "/admin/routes/list").await.status, 200, "the old paths take it too");
 
     // The store has neither the cookie nor what is made of it, and forgets it by itself.
@@ -159,7 +161,7 @@ async fn another_sites_page_cannot_use_the_cookie() {
     let put = async |who| api.as_who(&[who], Method::PUT, "/admin/v2/services/a", &json!({})).await.status;
     assert_eq!(
         (put(("x-token", &*token)).await, put(("x-api-token", API_TOKEN)).await),
-        (204.try_into().unwrap(), 204.try_into().unwrap())
+        (201.try_into().unwrap(), 200.try_into().unwrap())
     );
 }
 
