@@ -11,14 +11,16 @@ use arc_swap::{ArcSwap, Guard};
 use ws_cloud_plugin_sdk::RouteInfo;
 
 use crate::pipeline::Pipeline;
+use crate::request::readings::readings;
 use crate::resource::{Protocol, Retry, Route, Timeouts};
-use crate::router::{Lookup, Router};
+use crate::router::{Candidates, Lookup, Router};
 use crate::telemetry::{RouteMetrics, ServiceMetrics};
 use crate::tls::CertStore;
-use crate::upstream::{RetryOn, Upstream};
+use crate::upstream::{RetryOn, RetryPolicy, Upstream, UpstreamOptions};
 
 pub mod change;
 mod compile;
+mod hash_key;
 mod health;
 mod kept;
 mod object;
@@ -30,6 +32,7 @@ mod trust;
 
 pub use change::{Change, Publish, Rejected, Serving, Warning};
 pub use compile::{CompileOptions, Compiler};
+pub use hash_key::hash_key;
 pub use health::CheckDefaults;
 pub use object::Checker;
 pub use services::ServiceDefaults;
@@ -67,6 +70,14 @@ pub struct RouteOptions {
 }
 
 impl RouteOptions {
+    /// The limits of the route, or else of its service.
+    pub fn time_limits(&self, service: Option<&UpstreamOptions>) -> TimeLimits {
+        TimeLimits {
+            first_byte: self.timeouts.first_byte.or(service.and_then(|service| service.first_byte)),
+            total: self.timeouts.total.or(service.and_then(|service| service.total)),
+        }
+    }
+
     fn new(route: &Route) -> Self {
         Self { timeouts: route.timeouts, retry: RouteRetry::new(&route.retry), max_body_size: route.max_body_size }
     }
@@ -84,9 +95,38 @@ pub struct RouteRetry {
 }
 
 impl RouteRetry {
+    /// What holds for a request: this, and where it says nothing what the service says.
+    pub fn over<'a>(&'a self, service: &'a RetryPolicy) -> Retries<'a> {
+        Retries {
+            on: self.on.as_ref().unwrap_or(&service.on),
+            within: self.within.unwrap_or(service.within),
+            budget: self.budget.unwrap_or(service.budget),
+        }
+    }
+
     fn new(declared: &Retry) -> Self {
         Self { on: declared.on.as_ref().map(services::retry_on), within: declared.within, budget: declared.budget }
     }
+}
+
+/// The retries of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Retries<'a> {
+    /// What is tried again.
+    pub on: &'a RetryOn,
+    /// How long after the request's start.
+    pub within: Duration,
+    /// The share of requests that may be retries.
+    pub budget: f64,
+}
+
+/// The limits on a whole exchange with nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeLimits {
+    /// Longest wait for the header of a response.
+    pub first_byte: Option<Duration>,
+    /// Time for all of it.
+    pub total: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,6 +179,16 @@ pub enum Target<'a> {
     Upstream(&'a Arc<Upstream>),
 }
 
+/// A path that is another route's in another reading.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the path can be read as that of another route")]
+pub struct Ambiguous {
+    /// How it can be read.
+    pub reading: String,
+    /// The route of that.
+    pub found: Option<Arc<CompiledRoute>>,
+}
+
 /// The whole configuration at one revision.
 #[derive(Debug, Default)]
 pub struct Snapshot {
@@ -158,6 +208,27 @@ impl Snapshot {
     /// The route of a request.
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<&Arc<CompiledRoute>> {
         self.router.find(lookup)
+    }
+
+    /// The route of a request, unless another reading of its path would find another.
+    ///
+    /// # Errors
+    /// Then: an upstream that reads the path another way must not serve what another route guards.
+    #[inline]
+    pub fn find_unambiguous(&self, lookup: &Lookup<'_>) -> Result<Option<&Arc<CompiledRoute>>, Ambiguous> {
+        let found = self.find(lookup);
+        for reading in readings(lookup.path) {
+            let other = self.find(&Lookup { path: &reading, ..*lookup });
+            if found.map(Arc::as_ptr) != other.map(Arc::as_ptr) {
+                return Err(Ambiguous { reading, found: other.cloned() });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every route considered for a request: see [`Router::candidates`].
+    pub fn candidates<'a, 'l>(&'a self, lookup: &Lookup<'l>) -> Candidates<'a, 'l, Arc<CompiledRoute>> {
+        self.router.candidates(lookup)
     }
 
     /// Where a route's requests go.
