@@ -15,6 +15,7 @@ mod auth;
 mod body;
 mod cors;
 mod dashboard;
+mod explain;
 mod front;
 mod legacy;
 mod objects;
@@ -29,6 +30,7 @@ mod v2;
 mod write;
 
 pub use auth::{first_start, reset_password};
+pub use explain::{Explain, Unexplained};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
@@ -73,6 +75,8 @@ pub struct AdminDeps {
     pub seal: Seal,
     /// The level of the error log.
     pub log_level: LogLevel,
+    /// What `POST /admin/v2/explain` answers.
+    pub explain: Explain,
     /// Its section of the configuration.
     pub config: AdminConfig,
     /// The `Server` header.

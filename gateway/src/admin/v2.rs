@@ -15,13 +15,14 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, objects, registrations};
+use super::{Admin, answer, body, explain, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 11] = [
+pub(super) const PATHS: [&str; 12] = [
     "/status",
     "/log-level",
+    "/explain",
     "/services",
     "/services/a",
     "/global-plugins",
@@ -46,6 +47,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
+        .merge(explain::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
-use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
+use crate::admin::{
+    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, serve, status_router,
+};
+use crate::explain;
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::ErrorLog;
@@ -130,6 +133,7 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
     let (status, secrets) = (Arc::clone(parts), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
+    let explainer = Arc::clone(&parts.explainer);
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
@@ -138,8 +142,20 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         seal: Arc::new(move |place, plain| secrets.seal(place, plain.as_bytes()).map_err(|e| e.to_string())),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),
+        explain: Arc::new(move |question| {
+            let explainer = Arc::clone(&explainer);
+            Box::pin(async move { explainer.answer(question).await.map_err(unexplained) })
+        }),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
+    }
+}
+
+fn unexplained(reason: explain::Unexplained) -> Unexplained {
+    match reason {
+        explain::Unexplained::Invalid(invalid) => Unexplained::Invalid(invalid),
+        explain::Unexplained::Busy => Unexplained::Busy,
+        explain::Unexplained::Failed => Unexplained::Failed,
     }
 }
 

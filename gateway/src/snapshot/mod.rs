@@ -10,7 +10,7 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use ws_cloud_plugin_sdk::RouteInfo;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Instance, Pipeline};
 use crate::request::readings::readings;
 use crate::resource::{Protocol, Retry, Route, Timeouts};
 use crate::router::{Candidates, Lookup, Router};
@@ -24,6 +24,7 @@ mod hash_key;
 mod health;
 mod kept;
 mod object;
+mod preview;
 mod routes;
 mod services;
 #[cfg(test)]
@@ -35,6 +36,7 @@ pub use compile::{CompileOptions, Compiler};
 pub use hash_key::hash_key;
 pub use health::CheckDefaults;
 pub use object::Checker;
+pub use preview::{DeclaredNode, Preview, SharedCompiler};
 pub use services::ServiceDefaults;
 
 /// A route ready to serve.
@@ -137,6 +139,8 @@ enum RouteState {
     /// Its declaration is broken and never was good: requests are refused, not passed to a looser
     /// route.
     Broken,
+    /// It is off. No snapshot that serves has one: only explain shows them.
+    Off,
 }
 
 impl CompiledRoute {
@@ -144,6 +148,21 @@ impl CompiledRoute {
     /// covers it, is broken.
     pub fn is_broken(&self) -> bool {
         self.state != RouteState::Live
+    }
+
+    /// Whether it is off, and stands here only to be shown.
+    pub fn is_off(&self) -> bool {
+        self.state == RouteState::Off
+    }
+
+    /// Whether it is closed because of a plugin that covers it, and not for its own fault.
+    pub fn is_closed(&self) -> bool {
+        self.state == RouteState::Closed
+    }
+
+    /// Whether a plugin of its pipeline is its own, and not one that covers all routes.
+    pub fn has_own(&self, instance: &Arc<Instance>) -> bool {
+        self.own.instances().iter().any(|own| Arc::ptr_eq(own, instance))
     }
 
     /// Whether the route is meant to do nothing at all: no service and no plugins.
@@ -189,8 +208,11 @@ pub struct Ambiguous {
     pub found: Option<Arc<CompiledRoute>>,
 }
 
+/// What finds routes.
+type CompiledRouter = Router<Arc<CompiledRoute>>;
+
 /// The whole configuration at one revision.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Snapshot {
     /// The store's revision it was compiled from; 0 before the first.
     pub revision: u64,
@@ -200,7 +222,7 @@ pub struct Snapshot {
     pub certificates: Arc<CertStore>,
     /// What is live and still should be looked at.
     pub warnings: Arc<[Warning]>,
-    router: Arc<Router<Arc<CompiledRoute>>>,
+    router: Arc<CompiledRouter>,
     services: Arc<[Slot]>,
 }
 

@@ -101,6 +101,21 @@ impl Checker {
         Ok(ParsedRoute { route, pattern, hosts, headers, query, plugins })
     }
 
+    /// A route that is off as it would stand if it were on; its plugins are not looked at.
+    pub(super) fn off<T>(&self, key: &Arc<str>, value: &[u8], target: impl FnOnce(&Route) -> T) -> Option<Entry<T>> {
+        let route = Route::parse(value).ok()?;
+        Some(Entry {
+            pattern: self.pattern(&route.prefix).ok()?,
+            hosts: hosts(&route.hosts).ok()?,
+            headers: predicates("headers", &route.headers).ok()?,
+            query: predicates("query", &route.query).ok()?,
+            target: target(&route),
+            methods: route.methods,
+            priority: route.priority,
+            key: Arc::clone(key),
+        })
+    }
+
     fn pattern(&self, prefix: &str) -> Result<Pattern, Invalid> {
         Pattern::parse(prefix, &self.rules).map_err(|e| Invalid::at("prefix", e))
     }

@@ -129,6 +129,11 @@ impl Peers {
         &self.label
     }
 
+    /// The name the node is registered under, when not by address.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// What they are built from.
     pub fn options(&self) -> &Arc<PeerOptions> {
         &self.options
