@@ -157,7 +157,7 @@ fn split(url: &str) -> Result<(Option<&str>, String, bool), Invalid> {
         (&url[7..], false)
     } else if is_scheme("https://") {
         (&url[8..], true)
-    } else if url.starts_with('/') || url == "*" {
+    } else if url.starts_with(['/', '*']) {
         return Ok((None, url.to_owned(), false));
     } else {
         return Err(Invalid::at("url", "expected a path such as /a?b=1, or http://host/a?b=1"));
