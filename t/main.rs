@@ -19,6 +19,7 @@ mod client_address;
 mod connection_limits;
 mod deployment;
 mod etcd;
+mod explain;
 mod explain_property;
 mod faults;
 mod framing;

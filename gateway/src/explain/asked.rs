@@ -60,13 +60,14 @@ pub struct Changed {
 }
 
 /// The families of objects by their names in paths.
-const FAMILIES: [(&str, &str); 5] = [
+const FAMILIES: [(&str, &str); 4] = [
     ("services/", key::SERVICES),
     ("nodes/", key::NODES),
     ("node-overlays/", key::OVERLAYS),
     ("global-plugins/", key::PLUGINS),
-    ("certificates/", key::CERTIFICATES),
 ];
+/// Those that decide about requests.
+const CHANGEABLE: [&str; 5] = [key::ROUTES, key::SERVICES, key::NODES, key::OVERLAYS, key::PLUGINS];
 
 impl Changed {
     /// The key in the store, without the data prefix.
@@ -79,10 +80,11 @@ impl Changed {
     /// The change as control would hand it over.
     pub(super) fn as_change(&self) -> Result<Change, Invalid> {
         let key = self.key();
-        let is_named = key::WATCHED.iter().any(|family| key.strip_prefix(family).is_some_and(|id| !id.is_empty()));
+        let is_named = CHANGEABLE.iter().any(|family| key.strip_prefix(family).is_some_and(|id| !id.is_empty()));
         if !is_named {
             let expected = "routes/<id>, services/<name>, nodes/<id>, node-overlays/<id> or global-plugins/<name>";
-            return Err(Invalid::at("change.path", format!("\"{}\" names no object; expected {expected}", self.path)));
+            let reason = format!("\"{}\" is nothing that decides about requests; expected {expected}", self.path);
+            return Err(Invalid::at("change.path", reason));
         }
         let value = (!self.value.is_null()).then(|| self.value.to_string().into());
         Ok(Change { key, value, revision: 0 })

@@ -97,7 +97,11 @@ impl Explainer {
         let change = asked.change.take();
         let now = self.explain(&asked, None).await?;
         let Some(change) = change else { return Ok(json!(now)) };
-        let then = self.explain(&asked, Some(change.as_change()?)).await?;
+        let then = self.explain(&asked, Some(change.as_change()?)).await;
+        let then = then.map_err(|reason| match reason {
+            Unexplained::Invalid(invalid) => Unexplained::Invalid(in_change(invalid)),
+            other => other,
+        })?;
         let mut answer = json!(then);
         answer["change"] = json!({"path": change.path, "deletes": change.value.is_null()});
         answer["differs"] = json!(differences::between(&now, &then));
@@ -188,7 +192,11 @@ impl Explainer {
         request.tls = is_tls.then(|| Arc::new(TlsInfo { server_name: Some(host), ..TlsInfo::default() }));
         if is_broken {
             explanation.service = service::bare(&route, state);
-            return Err(Refusal::Broken);
+            return Err(Refusal::Broken(match () {
+                () if route.is_closed() => "a plugin that covers all routes",
+                () if route.is_broken() => "the route's declaration",
+                () => "the declaration of the route's service",
+            }));
         }
         head.check_size(&route, carriage, self.options.max_body_size)?;
         let course = Course::new(head, request.for_preview());
@@ -279,6 +287,12 @@ struct Found {
     peer: std::net::IpAddr,
     carriage: service::Carriage,
     is_tls: bool,
+}
+
+/// The rest of the question has been found good before.
+fn in_change(invalid: Invalid) -> Invalid {
+    let dot = if invalid.path.is_empty() { "" } else { "." };
+    Invalid { path: format!("change.value{dot}{}", invalid.path), ..invalid }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Unexplained> {

@@ -11,7 +11,8 @@ pub(super) enum Refusal {
     Ambiguous(Box<Ambiguous>),
     NoConnect,
     NoRoute,
-    Broken,
+    /// What is.
+    Broken(&'static str),
     Loop,
     BodyTooLarge,
     NoNode,
@@ -26,7 +27,7 @@ impl Refusal {
             Self::Malformed(_) | Self::Ambiguous(_) => 400,
             Self::NoConnect => 405,
             Self::NoRoute => 404,
-            Self::Broken | Self::AtLimit => 503,
+            Self::Broken(_) | Self::AtLimit => 503,
             Self::Loop => 508,
             Self::BodyTooLarge => 413,
             Self::NoNode => 502,
@@ -43,7 +44,7 @@ impl Refusal {
             }
             Self::NoConnect => "CONNECT is not supported".into(),
             Self::NoRoute => "no route takes the request".into(),
-            Self::Broken => "the route, a plugin that covers it, or its service is broken".into(),
+            Self::Broken(what) => format!("{what} is broken"),
             Self::Loop => "the request goes in circles: X-Forwarded-For names too many proxies".into(),
             Self::BodyTooLarge => "the request body is too large".into(),
             Self::NoNode => "no node of the service is available".into(),

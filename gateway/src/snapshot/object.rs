@@ -101,11 +101,17 @@ impl Checker {
         Ok(ParsedRoute { route, pattern, hosts, headers, query, plugins })
     }
 
-    /// A route that is off as it would stand if it were on; its plugins are not looked at.
-    pub(super) fn off<T>(&self, key: &Arc<str>, value: &[u8], target: impl FnOnce(&Route) -> T) -> Option<Entry<T>> {
+    /// A route that is off as it would stand if it were on, when its path pattern matches; its plugins are not looked at.
+    pub(super) fn off<T>(
+        &self,
+        key: &Arc<str>,
+        value: &[u8],
+        path: &str,
+        target: impl FnOnce(&Route) -> T,
+    ) -> Option<Entry<T>> {
         let route = Route::parse(value).ok()?;
         Some(Entry {
-            pattern: self.pattern(&route.prefix).ok()?,
+            pattern: self.pattern(&route.prefix).ok().filter(|pattern| pattern.matches(path))?,
             hosts: hosts(&route.hosts).ok()?,
             headers: predicates("headers", &route.headers).ok()?,
             query: predicates("query", &route.query).ok()?,

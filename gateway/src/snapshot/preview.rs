@@ -16,7 +16,7 @@ use super::services::Places;
 use super::trust::ParsedService;
 use super::{CompiledRoute, RouteState, ServiceId, Slot, Snapshot};
 use crate::resource::{Invalid, Node, NodeOverlay, Protocol, Route, key};
-use crate::router::{Candidate, Edit, Entry, Lookup};
+use crate::router::{Candidate, Edit, Lookup};
 
 /// Most routes that are off and are looked at.
 const MAX_OFF: usize = 10_000;
@@ -126,9 +126,8 @@ impl Preview {
         lookup: &Lookup<'_>,
         show: impl FnMut(Candidate<'_, Arc<CompiledRoute>>) -> T,
     ) -> Vec<T> {
-        let off = self.off.iter().filter_map(|(id, value)| self.checker.off(id, value, |route| off(id, route)));
-        let off: Vec<Edit<_>> =
-            off.filter(|entry: &Entry<_>| entry.pattern.matches(lookup.path)).map(Edit::Insert).collect();
+        let off = |(id, value): &(Arc<str>, Bytes)| self.checker.off(id, value, lookup.path, |route| off(id, route));
+        let off: Vec<Edit<_>> = self.off.iter().filter_map(off).map(Edit::Insert).collect();
         self.snapshot.router.edited(off).candidates(lookup).map(show).collect()
     }
 
@@ -217,8 +216,7 @@ impl Compiler {
         }
         let changed = Changed::read(checker, Some(change))?;
         let Some(service) = changed.concerns() else {
-            let kinds = "routes, services, nodes, their overlays and global plugins";
-            return Err(Invalid::at("path", format!("\"{}\" decides about no request; {kinds} do", change.key)));
+            return Err(Invalid::at("", format!("\"{}\" decides about no request", change.key)));
         };
         let Some((name, id)) = self.ids.ids.get_key_value(service) else {
             // No route names it.
