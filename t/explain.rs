@@ -96,15 +96,11 @@ async fn every_route_that_loses_has_its_reason() {
         ("/*", "outranked"),
     ];
     assert_eq!(outcomes, expected);
-    assert!(
-        candidates[2]["detail"].as_str().unwrap().contains("x-one")
-            || candidates[2]["detail"].as_str().unwrap().contains("X-One")
-    );
+    assert_eq!(candidates[2]["detail"], "its condition on the header X-One does not hold");
     assert!(candidates[6]["detail"].as_str().unwrap().contains("/a*"), "{}", candidates[6]);
-    let question = json!({"method": "post", "url": "http://Shop.test:8080/a/x?one=1"});
-    let told = explain(&gateway, json!({"method": "POST", "url": question["url"]})).await;
+    let told = explain(&gateway, json!({"method": "POST", "url": "http://Shop.test:8080/a/x?one=1"})).await;
     assert_eq!((&told["request"]["host"], &told["candidates"][0]["outcome"]), (&json!("shop.test"), &json!("chosen")));
-    assert_eq!(told["upstream"]["headers"]["host"], json!(["shop.test"]));
+    assert_eq!(told["upstream"]["headers"]["host"], json!(["Shop.test"]), "as the client wrote it, without its port");
 }
 
 #[tokio::test]
