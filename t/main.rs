@@ -17,6 +17,7 @@ mod broken_ranks;
 mod cli;
 mod client_address;
 mod connection_limits;
+mod declared;
 mod deployment;
 mod etcd;
 mod explain;

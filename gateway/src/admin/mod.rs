@@ -4,19 +4,23 @@
 //! It validates by a dry run it is given, writes to the store with guards, and learns of changes
 //! like everyone else: by the watch. It knows nothing of the data plane.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
 mod answer;
+mod asked;
 mod auth;
 mod body;
 mod cors;
 mod dashboard;
+mod declared;
 mod explain;
 mod front;
+mod history;
+mod kinds;
 mod legacy;
 mod objects;
 mod path;
@@ -29,6 +33,7 @@ mod status;
 mod v2;
 mod write;
 
+pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
 pub use explain::{Explain, Unexplained};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
@@ -42,6 +47,8 @@ use crate::store::SharedStore;
 
 /// Says whether an object would compile: its key without the data prefix, and its value.
 pub type Check = Arc<dyn Fn(&str, &[u8]) -> Result<(), Invalid> + Send + Sync>;
+/// Says what is odd about an object that is valid: its key without the data prefix, and its value.
+pub type Advise = Arc<dyn Fn(&str, &[u8]) -> Vec<String> + Send + Sync>;
 /// Reads the log level, or sets it to the one given; the error is for the operator.
 pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
@@ -67,6 +74,8 @@ pub struct AdminDeps {
     pub data_prefix: String,
     /// The dry run of a save.
     pub check: Check,
+    /// What is odd about an object, though valid.
+    pub advise: Advise,
     /// The plugins a route may name.
     pub plugins: Vec<PluginInfo>,
     /// What `GET /admin/v2/status` answers. Must not block.
@@ -90,6 +99,16 @@ pub struct Admin {
     registrar: Registrar,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
+    /// Undoes what nobody confirms.
+    undoing: OnceLock<tokio::task::AbortHandle>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if let Some(undoing) = self.undoing.get() {
+            undoing.abort();
+        }
+    }
 }
 
 impl Admin {
@@ -99,7 +118,9 @@ impl Admin {
     pub fn new(deps: AdminDeps) -> Arc<Self> {
         let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()) })
+        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), undoing: OnceLock::new() });
+        admin.undoing.get_or_init(|| tokio::spawn(Self::undo_unconfirmed(Arc::downgrade(&admin))).abort_handle());
+        admin
     }
 
     /// The API and the panel. `source` says where the client's address comes from: of the API's own

@@ -18,6 +18,7 @@ use crate::telemetry::{RouteMetrics, ServiceMetrics};
 use crate::tls::CertStore;
 use crate::upstream::{RetryOn, RetryPolicy, Upstream, UpstreamOptions};
 
+mod advice;
 pub mod change;
 mod compile;
 mod hash_key;
