@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue, header};
-use pingora::http::RequestHeader;
 use pingora::upstreams::peer::{HttpPeer, Peer as _};
 
 use super::answer::{Onward, Plugin, Tls};
+use super::find::Arrived;
 use super::head;
-use super::plugins::{self, Course, Ended};
+use super::plugins::{self, Course, Ended, Place};
 use super::refusal::Refusal;
 use super::service::{Carriage, With, peer};
 use crate::request::onward::{self, Host, Sender};
@@ -20,13 +20,8 @@ pub(super) struct Sent<'a> {
     pub(super) with: &'a With<'a>,
     /// The node's place.
     pub(super) index: Option<usize>,
-    /// As the client sent it.
-    pub(super) target: &'a RequestHeader,
-    /// Whether the path was in its normal form.
-    pub(super) was_normal: bool,
-    pub(super) peer: IpAddr,
+    pub(super) arrived: &'a Arrived,
     pub(super) is_trusted: bool,
-    pub(super) is_tls: bool,
 }
 
 /// As the proxy's `prepare`.
@@ -34,7 +29,7 @@ pub(super) async fn show(
     sent: Sent<'_>,
     mut course: Course,
     shown: &mut [Plugin],
-    place: &std::sync::Arc<tokio::sync::OwnedSemaphorePermit>,
+    place: &Place,
 ) -> (Option<Onward>, Option<Ended>) {
     let Some((upstream, index)) = sent.with.upstream.zip(sent.index) else {
         return (None, Some(Ended::Refused(Refusal::NoNode)));
@@ -69,8 +64,8 @@ pub(super) async fn show(
 
 /// As the client sent it, unless it was not in normal form or a plugin has changed it.
 fn target(sent: &Sent<'_>, course: &Course) -> Result<String, Refusal> {
-    if !course.state.path_changed() && sent.was_normal {
-        return Ok(String::from_utf8_lossy(sent.target.raw_path()).into_owned());
+    if !course.state.path_changed() && sent.arrived.was_normal {
+        return Ok(String::from_utf8_lossy(sent.arrived.target.raw_path()).into_owned());
     }
     let target = onward::target(course.state.path(), course.state.query());
     target.map(|target| target.to_string()).map_err(|_| Refusal::Panicked("the rewritten path is no path".into()))
@@ -91,9 +86,9 @@ fn introduce(sent: &Sent<'_>, course: &mut Course, node: &str, had_host: bool) -
         }
     }
     let value = |ip: IpAddr| HeaderValue::try_from(ip.to_string()).map_err(|_| impossible("an address"));
-    let peer = value(sent.peer.to_canonical())?;
+    let peer = value(sent.arrived.peer.to_canonical())?;
     let client = if sent.is_trusted { value(course.state.client_ip)? } else { peer.clone() };
-    let scheme = if sent.is_tls { "https" } else { "http" };
+    let scheme = if sent.arrived.is_tls { "https" } else { "http" };
     let sender = Sender { client, peer: &peer, is_trusted: sent.is_trusted, scheme };
     onward::introduce(&mut course.head, sender).map_err(|_| impossible("X-Forwarded-For"))
 }

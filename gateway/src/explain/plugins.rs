@@ -64,7 +64,8 @@ pub(super) fn list(route: &CompiledRoute, registry: &Registry) -> Vec<Plugin> {
     route.pipeline.instances().iter().map(plugin).collect()
 }
 
-type Place = Arc<OwnedSemaphorePermit>;
+/// A place among those who explain.
+pub(super) type Place = Arc<OwnedSemaphorePermit>;
 /// The request, unless a hook has kept it, and whether it goes further.
 type Passed = (Option<Course>, Option<Ended>);
 

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Deserialize;
 use ws_cloud_plugin_sdk::http::{HeaderName, HeaderValue, StatusCode};
 use ws_cloud_plugin_sdk::{
-    self as sdk, BoxFuture, ConfigError, Env, Factory, Flow, Phases, RequestCtx, RequestHead, UpstreamChoice, schemars,
+    self as sdk, BoxFuture, ConfigError, Env, Factory, Flow, Phases, RequestCtx, RequestHead, RequestState,
+    UpstreamChoice, schemars,
 };
 
 use super::*;

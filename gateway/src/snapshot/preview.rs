@@ -199,7 +199,7 @@ impl Changed {
 
 impl Compiler {
     /// The snapshot there would be after a change.
-    fn with(&self, change: &Change) -> Result<Snapshot, Invalid> {
+    pub(super) fn with(&self, change: &Change) -> Result<Snapshot, Invalid> {
         let mut snapshot = Snapshot::clone(&self.handle.load());
         snapshot.rejected = snapshot.rejected.iter().filter(|rejected| rejected.key != change.key).cloned().collect();
         let checker = &self.options.checker;
