@@ -494,8 +494,11 @@ fn a_pattern_that_does_not_compile_is_refused_with_its_place() {
     assert!(checker().check("routes_history/a", b"{}").is_err());
 }
 
+/// A node and its weight.
+type Weighed = (std::net::SocketAddr, u32);
+
 /// What a request comes to: the route, its plugins, and the nodes.
-fn comes_to(snapshot: &Snapshot, path: &str) -> Option<(String, Vec<&'static str>, Vec<(std::net::SocketAddr, u32)>)> {
+fn comes_to(snapshot: &Snapshot, path: &str) -> Option<(String, Vec<&'static str>, Vec<Weighed>)> {
     let (method, headers) = (Method::GET, HeaderMap::new());
     let route = snapshot.find(&Lookup { path, host: "h", method: &method, headers: &headers, query: None })?;
     let plugins = route.pipeline.instances().iter().map(|instance| instance.name()).collect();
