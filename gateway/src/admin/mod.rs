@@ -10,6 +10,7 @@ use axum::Router;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
+mod access;
 mod answer;
 mod asked;
 mod auth;
@@ -18,11 +19,14 @@ mod cors;
 mod dashboard;
 mod declared;
 mod explain;
+mod external;
 mod front;
 mod history;
+mod journal;
 mod kinds;
 mod legacy;
 mod objects;
+mod oidc;
 mod path;
 mod peer;
 mod problem;
@@ -30,6 +34,7 @@ mod registrations;
 mod serve;
 mod stall;
 mod status;
+mod unfinished;
 mod v2;
 mod write;
 
@@ -54,6 +59,8 @@ pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + 
 
 /// Encrypts a secret for the key of the store it will lie under; the error is for the operator.
 pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+/// Decrypts what was sealed for a key of the store; the error is for the operator.
+pub type Open = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +89,8 @@ pub struct AdminDeps {
     pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Encrypts secrets before they are stored.
     pub seal: Seal,
+    /// Decrypts those the Admin API needs itself.
+    pub open: Open,
     /// The level of the error log.
     pub log_level: LogLevel,
     /// What `POST /admin/v2/explain` answers.
@@ -97,16 +106,17 @@ pub struct Admin {
     deps: AdminDeps,
     auth: auth::Auth,
     registrar: Registrar,
+    oidc: Option<oidc::Oidc>,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
-    /// Undoes what nobody confirms.
-    undoing: OnceLock<tokio::task::AbortHandle>,
+    /// Looks after what is not finished, and what is not recorded.
+    looking_after: OnceLock<tokio::task::AbortHandle>,
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        if let Some(undoing) = self.undoing.get() {
-            undoing.abort();
+        if let Some(looking_after) = self.looking_after.get() {
+            looking_after.abort();
         }
     }
 }
@@ -116,10 +126,14 @@ impl Admin {
     /// tokens in the store. `first_start` comes before it.
     #[must_use]
     pub fn new(deps: AdminDeps) -> Arc<Self> {
-        let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
+        let auth = auth::Auth::new(&deps);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), undoing: OnceLock::new() });
-        admin.undoing.get_or_init(|| tokio::spawn(Self::undo_unconfirmed(Arc::downgrade(&admin))).abort_handle());
+        let oidc = deps.config.oidc.clone().map(oidc::Oidc::new);
+        let admin =
+            Arc::new(Self { deps, auth, registrar, oidc, writing: Mutex::new(()), looking_after: OnceLock::new() });
+        let known = Arc::downgrade(&admin);
+        let both = async move { tokio::join!(unfinished::look_after(known.clone()), external::look_after(known)) };
+        admin.looking_after.get_or_init(|| tokio::spawn(both).abort_handle());
         admin
     }
 
