@@ -20,6 +20,8 @@ mod connection_limits;
 mod declared;
 mod deployment;
 mod etcd;
+mod explain;
+mod explain_property;
 mod faults;
 mod framing;
 mod fuzz;

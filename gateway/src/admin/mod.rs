@@ -18,6 +18,7 @@ mod body;
 mod cors;
 mod dashboard;
 mod declared;
+mod explain;
 mod external;
 mod front;
 mod history;
@@ -39,6 +40,7 @@ mod write;
 
 pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
+pub use explain::{Explain, Unexplained};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
@@ -91,6 +93,8 @@ pub struct AdminDeps {
     pub open: Open,
     /// The level of the error log.
     pub log_level: LogLevel,
+    /// What `POST /admin/v2/explain` answers.
+    pub explain: Explain,
     /// Its section of the configuration.
     pub config: AdminConfig,
     /// The `Server` header.

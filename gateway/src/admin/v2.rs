@@ -15,13 +15,14 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, access, answer, body, declared, history, objects, registrations};
+use super::{Admin, access, answer, body, declared, explain, history, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
 pub(super) const PATHS: &[&str] = &[
     "/status",
     "/log-level",
+    "/explain",
     "/routes",
     "/routes/a",
     "/services",
@@ -53,6 +54,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
+        .merge(explain::router())
         .merge(history::router())
         .merge(declared::router())
         .merge(access::router())

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
+use serde_json::Value;
 use ws_cloud_plugin_sdk::{
     BodyMode, DynPlugin, Env, Flow, Outcome, Phases, RequestCtx, RequestHead, RequestState, Response, ResponseHead,
     UpstreamChoice,
@@ -24,12 +25,34 @@ pub use registry::{BUILT_IN, Registry};
 /// A configured plugin, shared by all pipelines with the same settings.
 pub struct Instance {
     plugin: Arc<dyn DynPlugin>,
+    /// What it was made from; for people.
+    settings: Value,
     started: AtomicBool,
 }
 
 impl Instance {
-    fn new(plugin: Arc<dyn DynPlugin>) -> Self {
-        Self { plugin, started: AtomicBool::new(false) }
+    fn new(plugin: Arc<dyn DynPlugin>, settings: Value) -> Self {
+        Self { plugin, settings, started: AtomicBool::new(false) }
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &'static str {
+        self.plugin.name()
+    }
+
+    /// Its place in the order: higher runs first.
+    pub fn priority(&self) -> i32 {
+        self.plugin.priority()
+    }
+
+    /// The phases it takes part in.
+    pub fn phases(&self) -> Phases {
+        self.plugin.phases()
+    }
+
+    /// The settings it was made from.
+    pub fn settings(&self) -> &Value {
+        &self.settings
     }
 
     /// Lets the plugin begin its background work; only the first call does.
@@ -41,6 +64,57 @@ impl Instance {
         if let Err(panic) = guarded(name, || self.plugin.start(&env(name))) {
             log::error!("{panic} in start");
         }
+    }
+
+    /// Its part in the request phase, where it does not wait.
+    ///
+    /// # Errors
+    /// When it panics.
+    #[inline]
+    pub fn request_filter(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        guarded(self.plugin.name(), || self.plugin.request_filter(request))
+    }
+
+    /// Its part in the request phase.
+    ///
+    /// # Errors
+    /// When it panics.
+    pub async fn request_filter_async(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        let phases = self.plugin.phases();
+        if phases.contains(Phases::REQUEST)
+            && let respond @ Flow::Respond(_) = self.request_filter(request)?
+        {
+            return Ok(respond);
+        }
+        if !phases.contains(Phases::REQUEST_ASYNC) {
+            return Ok(Flow::Continue);
+        }
+        // Making the future may panic as well as polling it.
+        let name = self.plugin.name();
+        let future = guarded(name, || self.plugin.request_filter_async(request))?;
+        AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))
+    }
+
+    /// Its part in picking a node.
+    ///
+    /// # Errors
+    /// When it panics.
+    #[inline]
+    pub fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) -> Result<(), Panicked> {
+        guarded(self.plugin.name(), || self.plugin.upstream_peer(request, choice))
+    }
+
+    /// What it does to the request as it goes upstream.
+    ///
+    /// # Errors
+    /// When it panics.
+    #[inline]
+    pub fn upstream_request_filter(
+        &self,
+        state: &mut RequestState,
+        upstream: &mut dyn RequestHead,
+    ) -> Result<(), Panicked> {
+        guarded(self.plugin.name(), || self.plugin.upstream_request_filter(state, upstream))
     }
 }
 
@@ -157,7 +231,7 @@ impl Pipeline {
     /// When a plugin panics.
     pub fn request_filter(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
         for step in &self.request {
-            match guarded(step.plugin.name(), || step.plugin.request_filter(request))? {
+            match step.request_filter(request)? {
                 Flow::Continue => {}
                 respond => return Ok(respond),
             }
@@ -171,19 +245,8 @@ impl Pipeline {
     /// When a plugin panics.
     pub async fn request_filter_async(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
         for step in &self.request {
-            let (plugin, name) = (&step.plugin, step.plugin.name());
-            if plugin.phases().contains(Phases::REQUEST)
-                && let respond @ Flow::Respond(_) = guarded(name, || plugin.request_filter(request))?
-            {
+            if let respond @ Flow::Respond(_) = step.request_filter_async(request).await? {
                 return Ok(respond);
-            }
-            if plugin.phases().contains(Phases::REQUEST_ASYNC) {
-                // Making the future may panic as well as polling it.
-                let future = guarded(name, || plugin.request_filter_async(request))?;
-                let flow = AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))?;
-                if let respond @ Flow::Respond(_) = flow {
-                    return Ok(respond);
-                }
             }
         }
         Ok(Flow::Continue)
@@ -194,7 +257,7 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) -> Result<(), Panicked> {
-        self.upstream_peer.iter().try_for_each(|s| guarded(s.plugin.name(), || s.plugin.upstream_peer(request, choice)))
+        self.upstream_peer.iter().try_for_each(|step| step.upstream_peer(request, choice))
     }
 
     /// Whether some plugin takes part in picking nodes.
@@ -211,9 +274,7 @@ impl Pipeline {
         state: &mut RequestState,
         upstream: &mut dyn RequestHead,
     ) -> Result<(), Panicked> {
-        self.upstream_request
-            .iter()
-            .try_for_each(|s| guarded(s.plugin.name(), || s.plugin.upstream_request_filter(state, upstream)))
+        self.upstream_request.iter().try_for_each(|step| step.upstream_request_filter(state, upstream))
     }
 
     /// A piece of the request body.

@@ -76,6 +76,21 @@ impl Registry {
         Value::Object(settings)
     }
 
+    /// A plugin's settings with the defaults of those that are not made, as far as its schema names them.
+    pub fn effective(&self, name: &str, settings: &Value) -> Value {
+        let mut effective = settings.clone();
+        let schema = self.factories.get(name).map(|factory| factory.schema().to_value());
+        let fields = schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+        if let (Some(fields), Some(effective)) = (fields, effective.as_object_mut()) {
+            for (field, described) in fields {
+                if let Some(default) = described.get("default").filter(|_| !effective.contains_key(field)) {
+                    effective.insert(field.clone(), default.clone());
+                }
+            }
+        }
+        effective
+    }
+
     /// Makes a plugin from its settings; does not start it.
     ///
     /// # Errors
@@ -88,8 +103,8 @@ impl Registry {
                 format!("this gateway has no plugin \"{name}\" (it has {}); add the name to plugins.ignore if it may be left out", known.join(", ")),
             )
         })?;
-        match factory.build(settings) {
-            Ok(plugin) => Ok(Arc::new(Instance::new(plugin))),
+        match factory.build(settings.clone()) {
+            Ok(plugin) => Ok(Arc::new(Instance::new(plugin, settings))),
             Err(e) if e.path.is_empty() => Err(Invalid::at(format!("props.{name}"), e.reason)),
             Err(e) => Err(Invalid::at(format!("props.{name}.{}", e.path), e.reason)),
         }

@@ -31,7 +31,6 @@ mod connection;
 mod context;
 mod edge;
 mod handshake;
-mod hash_key;
 mod head;
 mod http2;
 mod idle;

@@ -1,13 +1,12 @@
 //! What a failed try means for the node and for the request: the only place that decides on retries.
 
-use std::time::Duration;
-
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::{Context, Kind};
 use super::{Proxy, answer, final_response, is_repeatable};
+use crate::snapshot::Retries;
 use crate::upstream::{Outcome, RetryOn, Upstream};
 
 impl Proxy {
@@ -17,7 +16,8 @@ impl Proxy {
         ctx.attempt_ended(None);
         ctx.observe(Outcome::NoConnection);
         ctx.node_in_flight = None;
-        let again = retries(ctx).is_some_and(|(upstream, on)| on.connect && upstream.may_try_again(&ctx.tried));
+        let again =
+            retries(ctx).is_some_and(|(upstream, retries)| retries.on.connect && upstream.may_try_again(&ctx.tried));
         error.set_retry(again && !ctx.is_overdue());
         error
     }
@@ -102,7 +102,7 @@ impl Proxy {
         let first_byte = ctx.attempts.last().and_then(|attempt| attempt.time).unwrap_or_default();
         ctx.observe(Outcome::Answered { status, first_byte });
         let retry = status >= 500
-            && retries(ctx).is_some_and(|(_, on)| on.status(status))
+            && retries(ctx).is_some_and(|(_, retries)| retries.on.status(status))
             && ctx.kind == Kind::Http
             && is_repeatable(&session.req_header().method)
             && self.may_repeat(session, ctx)
@@ -117,11 +117,10 @@ impl Proxy {
     }
 }
 
-/// The upstream, and what the route or else its service tries again.
-fn retries(ctx: &Context) -> Option<(&Upstream, &RetryOn)> {
-    let upstream = ctx.upstream.as_deref()?;
-    let of_route = ctx.route.as_ref().and_then(|route| route.options.retry.on.as_ref());
-    Some((upstream, of_route.unwrap_or(&upstream.options.retry.on)))
+/// The upstream, and what the route or else its service says of retries.
+fn retries(ctx: &Context) -> Option<(&Upstream, Retries<'_>)> {
+    let (upstream, route) = (ctx.upstream.as_deref()?, ctx.route.as_ref()?);
+    Some((upstream, route.options.retry.over(&upstream.options.retry)))
 }
 
 /// Whether policy, time, nodes left and budget allow one more try after the present one failed in
@@ -130,15 +129,11 @@ fn may_retry(ctx: &mut Context, counts: impl Fn(&RetryOn) -> bool) -> bool {
     if std::mem::take(&mut ctx.retry_granted) {
         return true;
     }
-    let Some((upstream, on)) = retries(ctx) else { return false };
-    let of_route = ctx.route.as_ref().map(|route| &route.options.retry);
-    let policy = &upstream.options.retry;
-    let within: Duration = of_route.and_then(|retry| retry.within).unwrap_or(policy.within);
-    let budget = of_route.and_then(|retry| retry.budget).unwrap_or(policy.budget);
-    counts(on)
-        && ctx.started.elapsed() < within
+    let Some((upstream, retries)) = retries(ctx) else { return false };
+    counts(retries.on)
+        && ctx.started.elapsed() < retries.within
         && upstream.may_try_again(&ctx.tried)
-        && upstream.memory.budget.take(budget)
+        && upstream.memory.budget.take(retries.budget)
 }
 
 /// Whether the node took too long: Pingora's timeouts, and those of `upstream::timed`.

@@ -16,7 +16,10 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
-use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
+use crate::admin::{
+    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, serve, status_router,
+};
+use crate::explain;
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::ErrorLog;
@@ -131,6 +134,7 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
     let (status, adviser) = (Arc::clone(parts), Arc::clone(parts));
     let (secrets, keys) = (Arc::clone(&parts.secrets), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
+    let explainer = Arc::clone(&parts.explainer);
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
@@ -144,8 +148,20 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         }),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),
+        explain: Arc::new(move |question| {
+            let explainer = Arc::clone(&explainer);
+            Box::pin(async move { explainer.answer(question).await.map_err(unexplained) })
+        }),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
+    }
+}
+
+fn unexplained(reason: explain::Unexplained) -> Unexplained {
+    match reason {
+        explain::Unexplained::Invalid(invalid) => Unexplained::Invalid(invalid),
+        explain::Unexplained::Busy => Unexplained::Busy,
+        explain::Unexplained::Failed => Unexplained::Failed,
     }
 }
 

@@ -23,10 +23,11 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Control, ControlOptions, ControlStatus};
 use crate::demo;
+use crate::explain::Explainer;
 use crate::pipeline::Registry;
 use crate::proxy::{Edge, Handshakes, Internal, Overload, Proxy};
 use crate::secret::Secrets;
-use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
+use crate::snapshot::{Checker, CompileOptions, Compiler, Handle, SharedCompiler};
 use crate::store::SharedStore;
 use crate::store::embedded::EmbeddedStore;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
@@ -96,6 +97,7 @@ struct Parts {
     errors: ErrorLog,
     checker: Arc<Checker>,
     handle: Arc<Handle>,
+    explainer: Arc<Explainer>,
     store: SharedStore,
     status: Arc<ControlStatus>,
     draining: Arc<AtomicBool>,
@@ -165,9 +167,10 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     }
     let names = Arc::new(Names::default());
     runtime.spawn(resolve(Arc::clone(&names), options::resolver(&config)));
-    let (mut control, status) = control(&config, &checker, &handle, &metrics, &store, &names, &runtime);
+    let (mut control, status, compiler) = control(&config, &checker, &handle, &metrics, &store, &names, &runtime);
     let prober = Arc::default();
     control.probe_lapsed(health::probe_lapsed(Arc::clone(&handle), Arc::clone(&names), Arc::clone(&prober)));
+    let explainer = Arc::new(Explainer::new(options::explain(&config), compiler));
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
@@ -191,6 +194,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         errors,
         checker,
         handle,
+        explainer,
         store,
         status,
     });
@@ -256,7 +260,7 @@ fn control(
     store: &SharedStore,
     names: &Arc<Names>,
     runtime: &Runtime,
-) -> (Control, Arc<ControlStatus>) {
+) -> (Control, Arc<ControlStatus>, SharedCompiler) {
     let environments = plugin_env::Environments {
         store: Arc::clone(store),
         data_prefix: config.store.data_prefix.clone(),
@@ -264,7 +268,7 @@ fn control(
         metrics: Arc::clone(metrics),
         runtime: runtime.handle().clone(),
     };
-    let compiler = Compiler::new(
+    let compiler = SharedCompiler::new(Compiler::new(
         CompileOptions {
             checker: Arc::clone(checker),
             services: options::services(config),
@@ -273,7 +277,7 @@ fn control(
             env: Box::new(move |plugin| environments.of(plugin)),
         },
         Arc::clone(handle),
-    );
+    ));
     let options = ControlOptions {
         data_prefix: config.store.data_prefix.clone(),
         empty_hold: config.store.empty_hold,
@@ -282,7 +286,8 @@ fn control(
         snapshot_dir: config.snapshot.enabled.then(|| config.snapshot.dir.clone()),
         stale: names.changes(),
     };
-    Control::new(Arc::clone(store), Box::new(compiler), options)
+    let (control, status) = Control::new(Arc::clone(store), Box::new(compiler.clone()), options);
+    (control, status, compiler)
 }
 
 /// Waits until the data plane accepts connections, opens admin and status, and tells those who wait.

@@ -12,6 +12,7 @@ use crate::config::{
     AccessLogConfig, CheckKind, ClientAuthConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat,
     OverloadConfig, StoreKind, TlsVersion, UnderscoreHeaders,
 };
+use crate::explain::ExplainOptions;
 use crate::pipeline::Registry;
 use crate::proxy::{ConnectionOptions, EdgeOptions, Internal, Overload, ProxyHeaders, ProxyOptions};
 use crate::request::forwarded::TrustedProxies;
@@ -158,11 +159,7 @@ pub(super) fn proxy(
     Ok(ProxyOptions {
         rules: rules(config),
         trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
-        underscores: match config.client.underscore_headers {
-            UnderscoreHeaders::Drop => framing::Underscores::Drop,
-            UnderscoreHeaders::Allow => framing::Underscores::Allow,
-            UnderscoreHeaders::Reject => framing::Underscores::Reject,
-        },
+        underscores: underscores(config),
         max_requests_per_connection: config.client.max_requests_per_connection,
         min_body_rate: config.client.min_body_rate.0,
         max_body_size: config.client.max_body_size.0,
@@ -171,6 +168,24 @@ pub(super) fn proxy(
         internal,
         certificates,
     })
+}
+
+fn underscores(config: &Config) -> framing::Underscores {
+    match config.client.underscore_headers {
+        UnderscoreHeaders::Drop => framing::Underscores::Drop,
+        UnderscoreHeaders::Allow => framing::Underscores::Allow,
+        UnderscoreHeaders::Reject => framing::Underscores::Reject,
+    }
+}
+
+pub(super) fn explain(config: &Config) -> ExplainOptions {
+    ExplainOptions {
+        rules: rules(config),
+        trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
+        underscores: underscores(config),
+        max_body_size: config.client.max_body_size.0,
+        admin_on_gateway_ports: config.admin.on_gateway_ports,
+    }
 }
 
 pub(super) fn overload(config: &OverloadConfig) -> Overload {

@@ -38,19 +38,19 @@ pub struct CompileOptions {
 
 /// Makes snapshots and publishes them.
 pub struct Compiler {
-    options: CompileOptions,
-    handle: Arc<Handle>,
-    routes: Routes,
-    nodes: BTreeMap<String, Kept<Node>>,
-    services: BTreeMap<String, Kept<ParsedService>>,
-    plugins: BTreeMap<String, Kept<ParsedPlugin>>,
-    overlays: BTreeMap<String, Kept<NodeOverlay>>,
+    pub(super) options: CompileOptions,
+    pub(super) handle: Arc<Handle>,
+    pub(super) routes: Routes,
+    pub(super) nodes: BTreeMap<String, Kept<Node>>,
+    pub(super) services: BTreeMap<String, Kept<ParsedService>>,
+    pub(super) plugins: BTreeMap<String, Kept<ParsedPlugin>>,
+    pub(super) overlays: BTreeMap<String, Kept<NodeOverlay>>,
     certificates: BTreeMap<String, Kept<Arc<tls::Entry>>>,
     /// Drops old snapshots: of 100,000 routes the last one takes longer than making the next.
     graveyard: std::sync::mpsc::Sender<Arc<Snapshot>>,
-    ids: ServiceIds,
-    slots: Vec<Slot>,
-    upstreams: Upstreams,
+    pub(super) ids: ServiceIds,
+    pub(super) slots: Vec<Slot>,
+    pub(super) upstreams: Upstreams,
     restored: HashMap<String, Change>,
     rejected: BTreeMap<String, Rejected>,
     /// By service.
@@ -241,7 +241,7 @@ impl Compiler {
         let declared = self.services.get(&*name);
         let checker = Arc::clone(&self.options.checker);
         let names = Arc::clone(&self.options.names);
-        let mut places = Places { checker: &checker, names: &names, used: BTreeSet::new(), warnings: Vec::new() };
+        let mut places = Places::new(&checker, &names);
         self.slots[id.0 as usize] = match declared {
             Some(Kept { good: None, .. }) => {
                 // Nobody probes its nodes meanwhile: what is known of them grows old.

@@ -48,12 +48,36 @@ impl Upstreams {
         nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
         places: &mut Places<'_>,
     ) -> Option<Arc<Upstream>> {
+        let before = self.built.remove(name);
+        let upstream = Arc::new(self.make(name, parsed, nodes, places, before.as_deref())?);
+        self.built.insert(Arc::clone(name), Arc::clone(&upstream));
+        Some(upstream)
+    }
+
+    /// The upstream that would be built, of which nothing is kept here.
+    pub(super) fn foresee<'a>(
+        &self,
+        name: &Arc<str>,
+        parsed: &ParsedService,
+        nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
+        places: &mut Places<'_>,
+    ) -> Option<Arc<Upstream>> {
+        self.make(name, parsed, nodes, places, self.built.get(name).map(|before| &**before)).map(Arc::new)
+    }
+
+    fn make<'a>(
+        &self,
+        name: &Arc<str>,
+        parsed: &ParsedService,
+        nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
+        places: &mut Places<'_>,
+        before: Option<&Upstream>,
+    ) -> Option<Upstream> {
         let service = &parsed.service;
         let reach =
             Reach::new(name, protocol(service.protocol), parsed.tls.clone(), service.proxy_protocol.map(version));
         let upstream_options = self.upstream_options(service, &reach);
-        let before = self.built.remove(name);
-        let mut builder = Builder::new(before.as_deref(), self.peer_options(service.timeouts, reach));
+        let mut builder = Builder::new(before, self.peer_options(service.timeouts, reach));
         let plain = NodeOverlay::default();
         for (node, overlay) in nodes {
             let weight = overlay.unwrap_or(&plain).effective_weight(node);
@@ -66,12 +90,10 @@ impl Upstreams {
         if nodes.is_empty() {
             return None;
         }
-        let upstream = Arc::new(match &before {
+        Some(match before {
             Some(before) => before.succeeded_by(nodes, upstream_options),
             None => Upstream::new(Arc::clone(name), nodes, upstream_options, Arc::default()),
-        });
-        self.built.insert(Arc::clone(name), Arc::clone(&upstream));
-        Some(upstream)
+        })
     }
 
     /// Drops what is kept of a service for its next build.
@@ -224,12 +246,18 @@ impl<'a> Builder<'a> {
 pub(super) struct Places<'a> {
     pub(super) checker: &'a Checker,
     pub(super) names: &'a Names,
+    /// Whether names that are not known are left at that, and not resolved.
+    pub(super) is_look: bool,
     /// The host names among them.
     pub(super) used: BTreeSet<String>,
     pub(super) warnings: Vec<String>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    pub(super) fn new(checker: &'a Checker, names: &'a Names) -> Self {
+        Self { checker, names, is_look: false, used: BTreeSet::new(), warnings: Vec::new() }
+    }
+
     /// The addresses of a node, and its name when it has one.
     fn of<'n>(&mut self, node: &'n NodeAddress) -> (Cow<'n, [SocketAddr]>, Option<&'n str>) {
         let (host, port) = match node {
@@ -237,7 +265,7 @@ impl Places<'_> {
             NodeAddress::Name { host, port } => (host, *port),
         };
         self.used.insert(host.clone());
-        let found = self.names.find(host);
+        let found = if self.is_look { self.names.look(host) } else { self.names.find(host) };
         if let Some(problem) = found.problem {
             let fate = if found.addresses.is_empty() { "it is left out" } else { "its last addresses stay" };
             self.warnings.push(format!("node {node}: {problem}; {fate}"));

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::peer::Connection;
-use super::{Admin, AdminDeps, PeerSource, PluginInfo};
+use super::{Admin, AdminDeps, PeerSource, PluginInfo, Unexplained};
 use crate::config::{AccountConfig, AdminConfig, Right, TokenConfig};
 use crate::resource::{Invalid, Node, NodeOverlay, Route, Service};
 
@@ -19,6 +19,7 @@ mod access;
 mod auth;
 mod changes;
 mod declared;
+mod explain;
 mod front;
 mod golden;
 mod history;
@@ -149,6 +150,15 @@ impl Api {
                     None => {}
                 }
                 Ok(level.clone())
+            }),
+            explain: Arc::new(|question| {
+                Box::pin(async move {
+                    match question["url"].as_str() {
+                        Some("busy") => Err(Unexplained::Busy),
+                        Some("wrong") => Err(Unexplained::Invalid(Invalid::at("url", "expected a path"))),
+                        _ => Ok(json!({"asked": question})),
+                    }
+                })
             }),
             config,
             server_header: "Ws-Cloud-Gateway".into(),
