@@ -226,6 +226,12 @@ async fn each_role_may_write_what_it_is_for_and_nothing_else() {
         for path in ["/admin/routes/list", "/admin/services/list", "/admin/v2/services", "/admin/v2/status"] {
             assert_eq!(api.get_as(path, &jwt).await.status, 200, "{role} {path}");
         }
+        let registered = api.call(Method::PUT, "/admin/v2/registrations/seen/10.0.0.8:1", "").await;
+        assert_eq!(registered.status, 201);
+        for query in ["", "?service=seen"] {
+            let listed = api.get_as(&format!("/admin/v2/registrations{query}"), &jwt).await;
+            assert!(listed.body.contains("10.0.0.8:1"), "{role} {query}: {}", listed.body);
+        }
         for path in ["/admin/v2/users", "/admin/v2/users/u", "/admin/v2/tokens", "/admin/v2/audit"] {
             let status = if may == Some(Need::Admin) { 200 } else { 403 };
             assert_eq!(api.get_as(path, &jwt).await.status, status, "{role} {path}");
