@@ -152,7 +152,7 @@ async fn the_last_administrator_stays_one() {
 }
 
 /// Every write there is, whom it is for, and what it concerns.
-const WRITES: [(&str, &str, &str, Need); 26] = [
+const WRITES: [(&str, &str, &str, Need); 27] = [
     ("POST", "/admin/routes/save", r#"{"prefix":"/s","service_name":"shop"}"#, Need::Shop),
     ("POST", "/admin/routes/save", r#"{"prefix":"/o","service_name":"other"}"#, Need::Editor),
     ("POST", "/admin/routes/save", r#"{"prefix":"/other","key":"x","service_name":"shop"}"#, Need::Editor),
@@ -183,6 +183,7 @@ const WRITES: [(&str, &str, &str, Need); 26] = [
     ("DELETE", "/admin/v2/registrations/other/10.0.0.9:1", "", Need::Editor),
     ("DELETE", "/admin/v2/users/new", "", Need::Admin),
     ("DELETE", "/admin/v2/users/new/totp", "", Need::Admin),
+    ("DELETE", "/admin/v2/users/u/sessions", "", Need::Admin),
     ("DELETE", "/admin/v2/tokens/0123456789abcdef", "", Need::Admin),
 ];
 
