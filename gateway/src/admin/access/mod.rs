@@ -29,10 +29,11 @@ mod users;
 
 /// The paths here that need credentials, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 10] = [
+pub(super) const PATHS: [&str; 11] = [
     "/users",
     "/users/a",
     "/users/a/totp",
+    "/users/a/sessions",
     "/tokens",
     "/tokens/a",
     "/me",

@@ -26,6 +26,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/users", get(list))
         .route("/users/{name}", get(one).put(put).delete(delete))
         .route("/users/{name}/totp", axum::routing::delete(drop_totp))
+        .route("/users/{name}/sessions", axum::routing::delete(end_sessions))
 }
 
 /// What a put says. What is only shown may be put back, and means nothing.
@@ -156,6 +157,14 @@ async fn drop_totp(State(admin): State<Arc<Admin>>, Path(name): Path<String>, ca
     let change = admin.auth.change(vec![unchanged(&key, Some(&kv))], vec![Op::delete(key)], Some(&entry));
     change.await.map_err(|e| failed(&e))?;
     Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// For who has left a panel open somewhere, or was removed at the provider.
+async fn end_sessions(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: Caller) -> Answer {
+    caller.administers()?;
+    let entry = Entry::by(&caller.principal, caller.from, "sessions.ended").to(&name);
+    let ended = admin.auth.end_sessions(&name, &entry).await.map_err(|e| failed(&e))?;
+    ended.then(|| StatusCode::NO_CONTENT.into_response()).ok_or_else(|| absent("session"))
 }
 
 fn key(admin: &Admin, name: &str) -> Result<String, Problem> {

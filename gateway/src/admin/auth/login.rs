@@ -208,6 +208,16 @@ impl Auth {
         Ok(())
     }
 
+    /// Ends all sessions of a user, on every gateway. `false` when there are none.
+    pub(in crate::admin) async fn end_sessions(&self, user: &str, entry: &Entry) -> Result<bool, StoreError> {
+        let sessions = self.known.sessions_of(user);
+        let ends: Vec<Op> = sessions.iter().take(90).map(|digest| Op::delete(self.session_key(digest))).collect();
+        if ends.is_empty() {
+            return Ok(false);
+        }
+        self.change(Vec::new(), ends, Some(entry)).await.map(|_| true)
+    }
+
     /// A cookie that takes the session's place.
     pub(in crate::admin) fn no_cookie(call: &HeaderMap) -> HeaderValue {
         session::cookie(None, Duration::ZERO, session::is_secure(call))

@@ -76,6 +76,8 @@ pub(super) struct Auth {
     lifetime: Duration,
     session_lifetime: Duration,
     origins: Vec<String>,
+    /// Whether another party may still say who users are.
+    takes_foreign: bool,
     api_tokens: Vec<Configured>,
     open: Open,
     known: Known,
@@ -101,6 +103,7 @@ impl Auth {
             lifetime: config.token_lifetime,
             session_lifetime: config.session_lifetime,
             origins: config.cors_origins.clone(),
+            takes_foreign: config.oidc.is_some(),
             api_tokens: configured.map(|(token, config)| Configured::of(token, config)).collect(),
             open: Arc::clone(&deps.open),
             verifier: Verifier::new(),
@@ -175,6 +178,7 @@ impl Auth {
         let is_foreign = stored.foreign.is_some();
         let login = Login::Session { digest, csrf: csrf.clone(), ends: stored.expires, is_foreign };
         let (rights, info) = match &stored.foreign {
+            Some(_) if !self.takes_foreign => return Err(Denied::BadToken),
             Some(foreign) => (foreign.rights(), info(&name, foreign.role)),
             None => {
                 let account = self.account(&name).ok_or(Denied::BadToken)?;

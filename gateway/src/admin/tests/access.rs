@@ -152,7 +152,7 @@ async fn the_last_administrator_stays_one() {
 }
 
 /// Every write there is, whom it is for, and what it concerns.
-const WRITES: [(&str, &str, &str, Need); 35] = [
+const WRITES: [(&str, &str, &str, Need); 36] = [
     ("POST", "/admin/routes/save", r#"{"prefix":"/s","service_name":"shop"}"#, Need::Shop),
     ("POST", "/admin/routes/save", r#"{"prefix":"/o","service_name":"other"}"#, Need::Editor),
     ("POST", "/admin/routes/save", r#"{"prefix":"/other","key":"x","service_name":"shop"}"#, Need::Editor),
@@ -192,6 +192,7 @@ const WRITES: [(&str, &str, &str, Need); 35] = [
     ("DELETE", "/admin/v2/registrations/other/10.0.0.9:1", "", Need::Editor),
     ("DELETE", "/admin/v2/users/new", "", Need::Admin),
     ("DELETE", "/admin/v2/users/new/totp", "", Need::Admin),
+    ("DELETE", "/admin/v2/users/u/sessions", "", Need::Admin),
     ("DELETE", "/admin/v2/tokens/0123456789abcdef", "", Need::Admin),
 ];
 
@@ -234,6 +235,12 @@ async fn each_role_may_write_what_it_is_for_and_nothing_else() {
         // All may look, but for what concerns who may what.
         for path in ["/admin/routes/list", "/admin/services/list", "/admin/v2/services", "/admin/v2/status"] {
             assert_eq!(api.get_as(path, &jwt).await.status, 200, "{role} {path}");
+        }
+        let registered = api.call(Method::PUT, "/admin/v2/registrations/seen/10.0.0.8:1", "").await;
+        assert_eq!(registered.status, 201);
+        for query in ["", "?service=seen"] {
+            let listed = api.get_as(&format!("/admin/v2/registrations{query}"), &jwt).await;
+            assert!(listed.body.contains("10.0.0.8:1"), "{role} {query}: {}", listed.body);
         }
         for path in ["/admin/v2/users", "/admin/v2/users/u", "/admin/v2/tokens", "/admin/v2/audit"] {
             let status = if may == Some(Need::Admin) { 200 } else { 403 };

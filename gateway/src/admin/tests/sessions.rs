@@ -254,6 +254,31 @@ async fn a_new_password_ends_the_users_other_logins() {
 }
 
 #[tokio::test]
+async fn an_administrator_ends_the_sessions_of_a_user_whoever_says_who_that_is() {
+    let mut config = config();
+    config.oidc = serde_json::from_value(json!({
+        "issuer": "https://i", "client_id": "c", "redirect_url": "https://g/admin/v2/oidc/callback",
+    }))
+    .unwrap();
+    let api = Api::on(MemoryStore::new(), config, PeerSource::Socket);
+    let own = Session::begin(&api, &admin()).await;
+    let foreign = Session { cookie: format!("ws_gateway_session={}", "a".repeat(64)), csrf: String::new() };
+    let digest = crate::admin::auth::digest(&"a".repeat(64));
+    let stored = json!({"user": "oidc:ann@x", "created": 1.0, "expires": 4e9, "foreign": {"role": "editor"}});
+    api.store.put(&format!("{P}gw/sessions/{digest}"), &stored.to_string());
+    eventually("it is known", async || foreign.is_live(&api).await).await;
+    // Without the provider in the configuration no one says so.
+    let without = Api::on(Arc::clone(&api.store), super::config(), PeerSource::Socket);
+    assert!(!foreign.is_live(&without).await && own.is_live(&without).await);
+    let end = async |name: &str| api.call(Method::DELETE, &format!("/admin/v2/users/{name}/sessions"), "").await.status;
+    assert_eq!(end("oidc:ann@x").await, 204);
+    assert!(!foreign.is_live(&api).await && own.is_live(&api).await);
+    assert_eq!(end("oidc:ann@x").await, 404);
+    assert_eq!(end("admin").await, 204);
+    assert!(!own.is_live(&api).await);
+}
+
+#[tokio::test]
 async fn a_user_has_so_many_sessions_and_the_oldest_goes() {
     let api = Api::new();
     let first = Session::begin(&api, &admin()).await;
