@@ -13,6 +13,7 @@ use tokio::sync::Mutex;
 mod answer;
 mod auth;
 mod body;
+mod calls;
 mod cors;
 mod dashboard;
 mod front;
@@ -29,6 +30,7 @@ mod v2;
 mod write;
 
 pub use auth::{first_start, reset_password};
+pub use calls::CallEnded;
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
@@ -73,6 +75,8 @@ pub struct AdminDeps {
     pub seal: Seal,
     /// The level of the error log.
     pub log_level: LogLevel,
+    /// Takes note of each call when it has ended.
+    pub ended: CallEnded,
     /// Its section of the configuration.
     pub config: AdminConfig,
     /// The `Server` header.
@@ -108,6 +112,7 @@ impl Admin {
             allow: self.deps.config.allow.clone(),
             origins: self.deps.config.cors_origins.clone(),
             server: server_header(&self.deps.server_header),
+            ended: Arc::clone(&self.deps.ended),
         };
         let new_api = v2::router(Arc::clone(&self));
         Router::new()

@@ -10,7 +10,7 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::{RequestHead as _, RequestState};
 
 use super::context::{Context, Kind};
-use super::{Proxy, head};
+use super::{Proxy, head, trace};
 use crate::request::{host, path};
 
 const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
@@ -54,6 +54,9 @@ impl Proxy {
         head.remove_header(&X_GATEWAY_PEER);
         if let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) {
             route.pipeline.upstream_request_filter(state, &mut head).map_err(|panic| self.panicked(&panic))?;
+        }
+        if let Some(trace) = &mut ctx.trace {
+            trace::pass_on(trace, ctx.attempts.len().saturating_sub(1), &mut head);
         }
         Ok(())
     }

@@ -130,6 +130,7 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
     let (status, secrets) = (Arc::clone(parts), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
+    let (metrics, calls) = (Arc::clone(&parts.metrics), Arc::clone(&parts.admin_calls));
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
@@ -138,6 +139,15 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         seal: Arc::new(move |place, plain| secrets.seal(place, plain.as_bytes()).map_err(|e| e.to_string())),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),
+        ended: Arc::new(move |surface, call| {
+            metrics.admin.observe(
+                surface,
+                call.method.unwrap_or_default(),
+                call.status.unwrap_or_default(),
+                call.response_time,
+            );
+            calls.record(call);
+        }),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
     }
@@ -191,7 +201,11 @@ fn scrape(parts: &Parts) -> String {
     let config = &parts.metrics.config;
     config.stored_revision.store(parts.status.stored_revision(), Ordering::Relaxed);
     config.applied_revision.store(parts.status.applied_revision(), Ordering::Relaxed);
-    config.rejected_objects.store(parts.handle.load().rejected.len() as u64, Ordering::Relaxed);
+    let snapshot = parts.handle.load_full();
+    config.rejected_objects.store(snapshot.rejected.len() as u64, Ordering::Relaxed);
+    config.routes.store(snapshot.route_count() as u64, Ordering::Relaxed);
+    config.services.store(snapshot.upstreams().count() as u64, Ordering::Relaxed);
+    drop(snapshot);
     config.kept_beyond_lease.store(parts.status.kept_beyond_lease() as u64, Ordering::Relaxed);
     config.set_connected(parts.status.connected());
     let mut text = String::new();

@@ -127,6 +127,7 @@ impl Api {
                 plugin("rewrite", "url重写插件", "v1.0"),
             ],
             seal: Arc::new(|place, plain| Ok(format!("sealed:v1:test:{place}:{}", plain.len()))),
+            ended: Arc::new(|_, _| {}),
             status: Arc::new(|| json!({"version": "2.0.0", "rejected": []})),
             log_level: Arc::new(move |wanted| {
                 let mut level = deps_level.lock().unwrap();
