@@ -32,6 +32,7 @@ mod lapses;
 mod layering;
 mod lifecycle;
 mod logs_metrics;
+mod otlp;
 mod overload;
 mod own_addresses;
 mod plugins_readme;
