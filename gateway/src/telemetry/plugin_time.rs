@@ -7,7 +7,7 @@ use super::histogram::{AtomicHistogram, Steps};
 
 /// One in so many runs of a phase is measured. A prime: the few phases that each request of a route
 /// runs would else meet the same numbers for ever, and some of them never this one.
-pub(super) const ONE_IN: u32 = 61;
+pub(super) const ONE_IN: u32 = 127;
 
 /// When a plugin runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
