@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::support::load::Load;
+use crate::support::pki::Ca;
 use crate::support::python::Server;
 use crate::support::upstream::respond;
 use crate::support::{Gateway, Request, Upstream, eventually, free_address, h2c};
@@ -222,6 +223,41 @@ async fn a_collector_may_speak_grpc() {
     let root = of_kind(&found, "server")[0];
     assert_eq!(root["attributes"]["network.protocol.version"], "2");
     assert_eq!(root["headers"]["x-api-key"], "k");
+}
+
+/// Spans say who asked for what; nobody in between may read them, or take the collector's place.
+#[tokio::test]
+async fn a_collector_behind_tls_must_show_a_certificate_that_is_trusted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (ours, foreign) = (Ca::new("collectors"), Ca::new("others"));
+    let (cert, key) = ours.issue(&["127.0.0.1", "localhost"]).write(dir.path(), "collector");
+    let file = |name: &str, ca: &Ca| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, ca.pem()).unwrap();
+        path
+    };
+    let (ours, foreign) = (file("ours.pem", &ours), file("foreign.pem", &foreign));
+    let upstream = Upstream::saying("hello").await;
+    for (kind, protocol) in [("http", "http/protobuf"), ("grpc", "grpc")] {
+        let files = [cert.to_str().unwrap(), key.to_str().unwrap()];
+        let mut server = Server::start_with("otlp/receiver.py", &[kind, files[0], files[1]]).await;
+        let endpoint = format!("https://localhost:{}", server.address.port());
+        // Other authorities than the collector's, and the system's.
+        for ca in [json!(foreign), json!(null)] {
+            let gateway = gateway(&endpoint, 1.0, json!({"protocol": protocol, "ca_file": ca})).await;
+            gateway.serve("/*", &[upstream.address]).await;
+            gateway.get("/untrusted").await.expect(200);
+            eventually("the spans are lost", || async {
+                gateway.metric("gateway_trace_spans_dropped_total", "reason=\"export\"").await >= 2.0
+            })
+            .await;
+        }
+        let gateway = gateway(&endpoint, 1.0, json!({"protocol": protocol, "ca_file": ours})).await;
+        gateway.serve("/*", &[upstream.address]).await;
+        gateway.get("/trusted").await.expect(200);
+        let found = spans(&mut server, 2).await;
+        assert_eq!(of_kind(&found, "server")[0]["attributes"]["url.path"], "/trusted", "{kind}");
+    }
 }
 
 #[tokio::test]

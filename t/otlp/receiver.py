@@ -1,6 +1,7 @@
-"""An OTLP collector for tests: receiver.py http|grpc|hang. Prints its port, then each span as a line of JSON."""
+"""An OTLP collector for tests: receiver.py http|grpc|hang [CERT KEY]. Prints its port, then each span as a line of JSON."""
 
 import json
+import ssl
 import sys
 import threading
 from concurrent import futures
@@ -76,12 +77,20 @@ class Grpc(services.TraceServiceServicer):
 if sys.argv[1] == "grpc":
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
     services.add_TraceServiceServicer_to_server(Grpc(), server)
-    print(server.add_insecure_port("127.0.0.1:0"), flush=True)
+    if len(sys.argv) > 2:
+        pair = tuple(open(file, "rb").read() for file in (sys.argv[3], sys.argv[2]))
+        print(server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials([pair])), flush=True)
+    else:
+        print(server.add_insecure_port("127.0.0.1:0"), flush=True)
     server.start()
     server.wait_for_termination()
 else:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Http)
     server.daemon_threads = True
     server.hangs = sys.argv[1] == "hang"
+    if len(sys.argv) > 2:
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(sys.argv[2], sys.argv[3])
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     print(server.server_port, flush=True)
     server.serve_forever()
