@@ -129,8 +129,9 @@ async fn a_request_that_is_tried_twice_has_two_spans_below_its_own() {
     gateway.serve("/a/*", &[dead, alive.address]).await;
     // One of two begins with the node that is dead, which then is left out.
     for _ in 0..2 {
-        gateway.get("/a/x").await.expect(200);
+        gateway.send(Request::get("/a/x").header("tracestate", "of=nothing")).await.expect(200);
     }
+    assert!(alive.seen().iter().all(|seen| seen.header("tracestate").is_none()), "it belongs to no trace");
     let spans = spans(&mut server, 5).await;
     let roots = of_kind(&spans, "server");
     assert_eq!(roots.len(), 2);

@@ -96,3 +96,40 @@ fn surface(path: &str) -> Surface {
 fn bytes(value: &Option<HeaderValue>) -> Option<&[u8]> {
     value.as_ref().map(HeaderValue::as_bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use axum::body::Body;
+
+    use super::*;
+
+    #[test]
+    fn each_path_is_of_one_surface() {
+        for (path, expected) in [
+            ("/admin/v2", Surface::New),
+            ("/admin/v2/routes", Surface::New),
+            ("/admin/v22", Surface::Old),
+            ("/admin/routes", Surface::Old),
+            ("/dashboard", Surface::Dashboard),
+            ("/dashboards", Surface::Old),
+            ("/", Surface::Old),
+        ] {
+            assert_eq!(surface(path), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_call_is_told_of_once_however_it_ends() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let tell: CallEnded = {
+            let told = Arc::clone(&told);
+            Arc::new(move |surface, call| told.lock().unwrap().push((surface, call.status, call.bytes)))
+        };
+        let begin = || Ongoing::begin(&tell, &Request::new(Body::empty()), None);
+        begin().answered(&Response::new(Body::from("four")));
+        drop(begin());
+        assert_eq!(*told.lock().unwrap(), [(Surface::Old, Some(200), 4), (Surface::Old, Some(499), 0)]);
+    }
+}

@@ -17,7 +17,8 @@ use crate::telemetry::tracing::{Exchange, Trace, TriedNode, text};
 
 /// Tells a node that the `n`th try is its parent. After the plugins: one may have begun the trace.
 pub(super) fn pass_on(trace: &mut Trace, n: usize, head: &mut head::Request<'_>) {
-    if !trace.settle(head.headers()) {
+    trace.settle(head.headers());
+    if !trace.keeps_state() {
         // It belongs to a traceparent that was not valid, or was not there.
         head.remove_header(&TRACESTATE);
     }

@@ -47,6 +47,8 @@ pub struct Trace {
     /// The gateway's own.
     span: u64,
     recorded: bool,
+    /// Whether the `tracestate` of the request belongs to its trace.
+    keeps_state: bool,
 }
 
 /// A recorded request that has ended.
@@ -123,7 +125,7 @@ impl Tracer {
             None => (None, fastrand::f64() < self.sample),
         };
         let span = if recorded { fastrand::u64(1..) } else { 0 };
-        Some(Trace { place, parent: place.map(|place| place.span), span, recorded })
+        Some(Trace { place, parent: place.map(|place| place.span), span, recorded, keeps_state: true })
     }
 
     /// Takes a request that ended.
@@ -141,16 +143,21 @@ impl Trace {
         self.recorded
     }
 
+    /// Whether the `tracestate` of the request belongs to its trace, and is passed on.
+    pub fn keeps_state(&self) -> bool {
+        self.keeps_state
+    }
+
     /// Finds out which trace it is where it begins here: that of the headers, which then a plugin has
-    /// put there, or a new one. `false`: a new one.
-    pub fn settle(&mut self, headers: &HeaderMap) -> bool {
+    /// put there, or a new one.
+    pub fn settle(&mut self, headers: &HeaderMap) {
         if self.place.is_some() {
-            return true;
+            return;
         }
         let found = TraceParent::of(headers);
         let place = found.unwrap_or_else(|| TraceParent::begin(fastrand::u128(..), self.recorded));
         self.place = Some(place.sampled(self.recorded));
-        found.is_some()
+        self.keeps_state = found.is_some();
     }
 
     /// What a node is told at the `n`th try: that this try is its parent.

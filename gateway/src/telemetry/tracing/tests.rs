@@ -28,7 +28,8 @@ fn a_client_decides_for_its_own_trace() {
         let (tracer, ..) = tracer(sample, 1);
         assert!(tracer.begin(&headers(&SENT.replace("-01", "-00"))).is_none(), "nothing is recorded");
         let mut trace = tracer.begin(&headers(SENT)).unwrap();
-        assert!(trace.is_recorded() && trace.settle(&HeaderMap::new()));
+        trace.settle(&HeaderMap::new());
+        assert!(trace.is_recorded() && trace.keeps_state());
         assert_eq!(trace.parent, Some(0x00f0_67aa_0ba9_02b7));
         let (first, second) = (place(&trace.traceparent(0).unwrap()), place(&trace.traceparent(1).unwrap()));
         assert_eq!((first.trace, first.is_sampled()), (0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, true));
@@ -53,7 +54,11 @@ fn what_begins_here_is_told_to_nodes_either_way() {
         // A plugin may have begun a trace, and may think that it is sampled.
         for (sent, known) in [("", false), (SENT, true)] {
             let mut trace = tracer.begin(&HeaderMap::new()).unwrap();
-            assert_eq!(trace.settle(&headers(sent)), known);
+            trace.settle(&headers(sent));
+            assert_eq!(trace.keeps_state(), known);
+            // At the second try as well.
+            trace.settle(&headers(sent));
+            assert_eq!(trace.keeps_state(), known);
             let told = place(&trace.traceparent(0).unwrap());
             assert_eq!(told.is_sampled(), recorded);
             assert_eq!(told.trace == 0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736, known);
@@ -95,4 +100,12 @@ fn what_does_not_fit_is_dropped_and_counted() {
     }
     assert_eq!(metrics.spans.dropped().collect::<Vec<_>>(), [("queue_full", 9), ("export", 0)]);
     assert!(waiting.try_recv().is_ok() && waiting.try_recv().is_ok() && waiting.try_recv().is_err());
+}
+
+#[test]
+fn what_a_client_sends_cannot_make_the_queue_large() {
+    assert_eq!(text(&[b'x'; 100_000]).len(), MAX_TEXT);
+    // Each byte that is no UTF-8 becomes a character of three.
+    assert!(text(&[0xff; 100_000]).len() <= 3 * MAX_TEXT);
+    assert_eq!(text("ok".as_bytes()), "ok");
 }
