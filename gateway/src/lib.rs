@@ -22,6 +22,7 @@ mod cli;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod history;
 pub mod pipeline;
 pub mod proxy;
 pub mod registration;

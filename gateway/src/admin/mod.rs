@@ -4,21 +4,29 @@
 //! It validates by a dry run it is given, writes to the store with guards, and learns of changes
 //! like everyone else: by the watch. It knows nothing of the data plane.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
+mod access;
 mod answer;
+mod asked;
 mod auth;
 mod body;
 mod calls;
 mod cors;
 mod dashboard;
+mod declared;
+mod external;
 mod front;
+mod history;
+mod journal;
+mod kinds;
 mod legacy;
 mod objects;
+mod oidc;
 mod path;
 mod peer;
 mod problem;
@@ -26,9 +34,11 @@ mod registrations;
 mod serve;
 mod stall;
 mod status;
+mod unfinished;
 mod v2;
 mod write;
 
+pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
 pub use calls::CallEnded;
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
@@ -42,11 +52,15 @@ use crate::store::SharedStore;
 
 /// Says whether an object would compile: its key without the data prefix, and its value.
 pub type Check = Arc<dyn Fn(&str, &[u8]) -> Result<(), Invalid> + Send + Sync>;
+/// Says what is odd about an object that is valid: its key without the data prefix, and its value.
+pub type Advise = Arc<dyn Fn(&str, &[u8]) -> Vec<String> + Send + Sync>;
 /// Reads the log level, or sets it to the one given; the error is for the operator.
 pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
 /// Encrypts a secret for the key of the store it will lie under; the error is for the operator.
 pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+/// Decrypts what was sealed for a key of the store; the error is for the operator.
+pub type Open = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,12 +81,16 @@ pub struct AdminDeps {
     pub data_prefix: String,
     /// The dry run of a save.
     pub check: Check,
+    /// What is odd about an object, though valid.
+    pub advise: Advise,
     /// The plugins a route may name.
     pub plugins: Vec<PluginInfo>,
     /// What `GET /admin/v2/status` answers. Must not block.
     pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Encrypts secrets before they are stored.
     pub seal: Seal,
+    /// Decrypts those the Admin API needs itself.
+    pub open: Open,
     /// The level of the error log.
     pub log_level: LogLevel,
     /// Takes note of each call when it has ended.
@@ -88,8 +106,19 @@ pub struct Admin {
     deps: AdminDeps,
     auth: auth::Auth,
     registrar: Registrar,
+    oidc: Option<oidc::Oidc>,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
+    /// Looks after what is not finished, and what is not recorded.
+    looking_after: OnceLock<tokio::task::AbortHandle>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if let Some(looking_after) = self.looking_after.get() {
+            looking_after.abort();
+        }
+    }
 }
 
 impl Admin {
@@ -97,9 +126,15 @@ impl Admin {
     /// tokens in the store. `first_start` comes before it.
     #[must_use]
     pub fn new(deps: AdminDeps) -> Arc<Self> {
-        let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
+        let auth = auth::Auth::new(&deps);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()) })
+        let oidc = deps.config.oidc.clone().map(oidc::Oidc::new);
+        let admin =
+            Arc::new(Self { deps, auth, registrar, oidc, writing: Mutex::new(()), looking_after: OnceLock::new() });
+        let known = Arc::downgrade(&admin);
+        let both = async move { tokio::join!(unfinished::look_after(known.clone()), external::look_after(known)) };
+        admin.looking_after.get_or_init(|| tokio::spawn(both).abort_handle());
+        admin
     }
 
     /// The API and the panel. `source` says where the client's address comes from: of the API's own

@@ -15,47 +15,58 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, objects, registrations};
+use super::{Admin, access, answer, body, declared, history, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 11] = [
+pub(super) const PATHS: &[&str] = &[
     "/status",
     "/log-level",
+    "/routes",
+    "/routes/a",
     "/services",
     "/services/a",
+    "/nodes",
+    "/nodes/a.b",
+    "/node-overlays",
+    "/node-overlays/a.b",
     "/global-plugins",
     "/global-plugins/a",
     "/certificates",
     "/certificates/a",
+    "/export",
+    "/apply",
+    "/history",
+    "/history/diff",
+    "/history/pending",
+    "/history/1",
+    "/history/1/restore",
+    "/history/1/confirm",
+    "/history/1/undo",
     "/registrations",
     "/registrations/demo1/127.0.0.1:1",
     "/registrations/demo1/127.0.0.1:1/heartbeat",
 ];
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
-    let objects = objects::KINDS.iter().fold(Router::new(), |router, kind| {
-        let one = get(move |state, id| objects::get(kind, state, id))
-            .put(move |state, id, request| objects::put(kind, state, id, request))
-            .delete(move |state, id, who, call| objects::delete(kind, state, id, who, call));
-        router
-            .route(&format!("/{}", kind.path), get(move |state| objects::list(kind, state)))
-            .route(&format!("/{}/{{id}}", kind.path), one)
-    });
-    objects
+    objects::router()
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
+        .merge(history::router())
+        .merge(declared::router())
+        .merge(access::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
         })
         // Around the fallbacks too: who is not logged in does not learn which paths there are.
         .layer(middleware::from_fn_with_state(admin, authenticated))
+        .merge(access::open_router())
 }
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    let denied = match admin.auth.authenticate(request.headers()).await {
+    let denied = match admin.auth.authenticate(request.method(), request.headers()).await {
         Ok(principal) if !principal.is_full() && !registrations::has(&request) => {
             return Problem::new(StatusCode::FORBIDDEN, "this token may only register nodes").into_response();
         }
@@ -70,6 +81,10 @@ async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, ne
         Denied::BadToken | Denied::UnknownUser => {
             Problem::new(StatusCode::UNAUTHORIZED, "the token is not valid or has ended; log in again")
         }
+        Denied::Forged => Problem::new(
+            StatusCode::FORBIDDEN,
+            "a call with the session's cookie needs its X-CSRF-Token and must come from this gateway's own pages",
+        ),
         Denied::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store has not answered yet"),
     }
     .into_response()

@@ -13,12 +13,14 @@ use serde_json::{Map, Value, json};
 
 mod identity;
 mod login;
+mod permission;
 mod routes;
 mod services;
 
 use super::auth::{Denied, Principal};
 use super::front::Call;
-use super::{Admin, answer, body, dashboard};
+use super::{Admin, answer, body, dashboard, write};
+use crate::history::{Author, Origin};
 
 /// What a path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +62,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// What it wants, as a change is asked for.
+    fn request(&self) -> write::Request {
+        let name = self.principal.name().to_owned();
+        let author = Author { name, origin: Origin::OldApi, address: Some(self.from) };
+        write::Request { author, reason: None, confirm_within: None, is_dry_run: false }
+    }
+
     /// Notes a change in the log.
     fn changed(&self, what: &str, key: &str) {
         log::info!("admin: {} from {} {what} {key:?}", self.principal.name(), self.from);
@@ -83,7 +92,9 @@ pub(super) async fn handle(State(admin): State<Arc<Admin>>, request: Request) ->
             Err(status) => answer::page(status),
         };
     }
-    let principal = match admin.auth.authenticate(&parts.headers).await {
+    // A logout changes something, by GET too.
+    let method = if *action == Logout { &Method::POST } else { &parts.method };
+    let principal = match admin.auth.authenticate(method, &parts.headers).await {
         Ok(principal) if !principal.is_full() => {
             return answer::text(StatusCode::FORBIDDEN, "this token may only register nodes");
         }
@@ -97,10 +108,13 @@ pub(super) async fn handle(State(admin): State<Arc<Admin>>, request: Request) ->
 }
 
 async fn act(admin: &Admin, action: Action, caller: &Caller, body: &Bytes) -> Response {
+    if let Err(refusal) = permission::check(admin, action, &caller.principal.rights(), body).await {
+        return refusal;
+    }
     match action {
         Login => answer::page(StatusCode::NOT_FOUND),
         UserInfo => login::user_info(&caller.principal),
-        Logout => login::logout(admin, &caller.principal).await,
+        Logout => login::logout(admin, &caller.principal, caller.from).await,
         ListPlugins => list_plugins(admin),
         ListRoutes => routes::list(admin).await,
         SaveRoute => routes::save(admin, caller, body).await,
@@ -116,6 +130,7 @@ fn refused(denied: Denied) -> Response {
         Denied::NoToken => answer::text(StatusCode::UNAUTHORIZED, "用户未登录"),
         Denied::BadToken => answer::text(StatusCode::UNAUTHORIZED, "未登录"),
         Denied::UnknownUser => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "用户不存在"),
+        Denied::Forged => answer::text(StatusCode::FORBIDDEN, "没有权限"),
         Denied::Unavailable => lua_error(),
     }
 }
