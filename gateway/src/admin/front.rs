@@ -15,6 +15,7 @@ use http::header::{
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
+use super::calls::{CallEnded, Ongoing};
 use super::peer::{self, PeerSource};
 use super::problem::Problem;
 use super::{answer, body, cors, path};
@@ -36,6 +37,7 @@ pub(super) struct Front {
     pub(super) allow: Vec<IpNet>,
     pub(super) origins: Vec<String>,
     pub(super) server: HeaderValue,
+    pub(super) ended: CallEnded,
 }
 
 /// What the front found out about a call, for its handler.
@@ -49,6 +51,7 @@ pub(super) struct Call {
 
 pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let new_api = is_new_api(request.uri().path());
+    let call = Ongoing::begin(&front.ended, &request, front.source.of(&request));
     let admitted = tokio::time::timeout(DEADLINE, front.admit(request, next)).await;
     let mut response =
         admitted.unwrap_or_else(|_| refusal(new_api, StatusCode::REQUEST_TIMEOUT, "the call took too long"));
@@ -60,6 +63,7 @@ pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next
     // A page that needs another one says so.
     headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    call.answered(&response);
     response
 }
 

@@ -15,6 +15,7 @@ mod answer;
 mod asked;
 mod auth;
 mod body;
+mod calls;
 mod cors;
 mod dashboard;
 mod declared;
@@ -40,6 +41,7 @@ mod write;
 
 pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
+pub use calls::CallEnded;
 pub use explain::{Explain, Unexplained};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
@@ -95,6 +97,8 @@ pub struct AdminDeps {
     pub log_level: LogLevel,
     /// What `POST /admin/v2/explain` answers.
     pub explain: Explain,
+    /// Takes note of each call when it has ended.
+    pub ended: CallEnded,
     /// Its section of the configuration.
     pub config: AdminConfig,
     /// The `Server` header.
@@ -147,6 +151,7 @@ impl Admin {
             allow: self.deps.config.allow.clone(),
             origins: self.deps.config.cors_origins.clone(),
             server: server_header(&self.deps.server_header),
+            ended: Arc::clone(&self.deps.ended),
         };
         let new_api = v2::router(Arc::clone(&self));
         Router::new()

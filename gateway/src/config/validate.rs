@@ -19,6 +19,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     limits(config)?;
     tokens(config)?;
     edge(config)?;
+    tracing(config)?;
     known_secrets(config)
 }
 
@@ -237,6 +238,38 @@ fn edge(config: &Config) -> Result<(), Problem> {
     }
     if overload.retry_after.subsec_nanos() != 0 || overload.retry_after == Duration::ZERO {
         return Err(problem("overload.retry_after", "must be whole seconds, such as 1s"));
+    }
+    Ok(())
+}
+
+fn tracing(config: &Config) -> Result<(), Problem> {
+    let tracing = &config.telemetry.tracing;
+    if let Some(endpoint) = &tracing.endpoint
+        && (!(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+            || endpoint.parse::<http::Uri>().is_err())
+    {
+        return Err(problem(
+            "telemetry.tracing.endpoint",
+            format!("\"{endpoint}\" is no address, such as http://127.0.0.1:4318"),
+        ));
+    }
+    if !(0.0..=1.0).contains(&tracing.sample) {
+        return Err(problem("telemetry.tracing.sample", "must be from 0 to 1, such as 0.01"));
+    }
+    if tracing.service_name.is_empty() {
+        return Err(problem("telemetry.tracing.service_name", "must not be empty"));
+    }
+    if tracing.timeout.is_zero() || tracing.timeout > Duration::from_secs(60) {
+        return Err(problem("telemetry.tracing.timeout", "must be greater than 0 and at most 60s, such as 5s"));
+    }
+    if !(1..=1 << 20).contains(&tracing.queue) {
+        return Err(problem("telemetry.tracing.queue", "must be from 1 to 1048576"));
+    }
+    for (name, value) in &tracing.headers {
+        let is_header = http::HeaderName::try_from(name).is_ok() && http::HeaderValue::try_from(value).is_ok();
+        if !is_header {
+            return Err(problem("telemetry.tracing.headers", format!("\"{name}\" is no header, or its value is none")));
+        }
     }
     Ok(())
 }

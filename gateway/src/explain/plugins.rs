@@ -80,7 +80,7 @@ pub(super) async fn request(mut course: Course, route: &CompiledRoute, shown: &m
         let runtime = Handle::current();
         let hook = move |instance: &Instance, course: &mut Course| {
             let mut request = RequestCtx::new(&mut course.head, &mut course.state);
-            let decided = async { tokio::time::timeout(PATIENCE, instance.request_filter_async(&mut request)).await };
+            let decided = async { tokio::time::timeout(PATIENCE, instance.request_filter_async(false, &mut request)).await };
             runtime.block_on(decided).ok()
         };
         let Some((returned, flow)) = run(instance, course, shown, place, hook).await else {
@@ -125,7 +125,7 @@ pub(super) async fn upstream_peer(
         let before = (course.choice.preferred(), course.choice.excluded().to_vec());
         let hook = |instance: &Instance, course: &mut Course| {
             let mut request = RequestCtx::new(&mut course.head, &mut course.state);
-            instance.upstream_peer(&mut request, &mut course.choice)
+            instance.upstream_peer(false, &mut request, &mut course.choice)
         };
         let Some((returned, result)) = run(instance, course, shown, place, hook).await else {
             return (None, Some(Ended::Unknown(instance.name())));
@@ -155,7 +155,7 @@ pub(super) async fn upstream_request(
         }
         let before = course.head.headers.clone();
         let hook = |instance: &Instance, course: &mut Course| {
-            instance.upstream_request_filter(&mut course.state, &mut course.head)
+            instance.upstream_request_filter(false, &mut course.state, &mut course.head)
         };
         let Some((returned, result)) = run(instance, course, shown, place, hook).await else {
             return (None, Some(Ended::Unknown(instance.name())));

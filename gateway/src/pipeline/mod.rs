@@ -7,6 +7,7 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
@@ -15,6 +16,8 @@ use ws_cloud_plugin_sdk::{
     BodyMode, DynPlugin, Env, Flow, Outcome, Phases, RequestCtx, RequestHead, RequestState, Response, ResponseHead,
     UpstreamChoice,
 };
+
+use crate::telemetry::{Phase, PluginTimes, is_measured};
 
 mod registry;
 #[cfg(test)]
@@ -28,11 +31,12 @@ pub struct Instance {
     /// What it was made from; for people.
     settings: Value,
     started: AtomicBool,
+    times: Option<Arc<PluginTimes>>,
 }
 
 impl Instance {
-    fn new(plugin: Arc<dyn DynPlugin>, settings: Value) -> Self {
-        Self { plugin, settings, started: AtomicBool::new(false) }
+    fn new(plugin: Arc<dyn DynPlugin>, settings: Value, times: Option<Arc<PluginTimes>>) -> Self {
+        Self { plugin, settings, started: AtomicBool::new(false), times }
     }
 
     /// The plugin's name.
@@ -55,6 +59,28 @@ impl Instance {
         &self.settings
     }
 
+    /// Runs a phase of the plugin, and measures how long it takes if this run is one of the few that are.
+    #[inline]
+    fn run<T>(&self, phase: Phase, measured: bool, call: impl FnOnce(&dyn DynPlugin) -> T) -> Result<T, Panicked> {
+        if measured { self.run_measured(phase, call) } else { guarded(self.plugin.name(), || call(&*self.plugin)) }
+    }
+
+    /// Apart, so that what is not measured costs one branch.
+    #[cold]
+    #[inline(never)]
+    fn run_measured<T>(&self, phase: Phase, call: impl FnOnce(&dyn DynPlugin) -> T) -> Result<T, Panicked> {
+        let started = Instant::now();
+        let result = guarded(self.plugin.name(), || call(&*self.plugin));
+        self.took(phase, started);
+        result
+    }
+
+    fn took(&self, phase: Phase, started: Instant) {
+        if let Some(times) = &self.times {
+            times.observe(phase, started.elapsed());
+        }
+    }
+
     /// Lets the plugin begin its background work; only the first call does.
     pub fn start(&self, env: &dyn Fn(&'static str) -> Env) {
         if self.started.swap(true, Ordering::AcqRel) {
@@ -71,28 +97,32 @@ impl Instance {
     /// # Errors
     /// When it panics.
     #[inline]
-    pub fn request_filter(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
-        guarded(self.plugin.name(), || self.plugin.request_filter(request))
+    pub fn request_filter(&self, measured: bool, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        self.run(Phase::Request, measured, |plugin| plugin.request_filter(request))
     }
 
     /// Its part in the request phase.
     ///
     /// # Errors
     /// When it panics.
-    pub async fn request_filter_async(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+    pub async fn request_filter_async(&self, measured: bool, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
         let phases = self.plugin.phases();
         if phases.contains(Phases::REQUEST)
-            && let respond @ Flow::Respond(_) = self.request_filter(request)?
+            && let respond @ Flow::Respond(_) = self.request_filter(measured, request)?
         {
             return Ok(respond);
         }
         if !phases.contains(Phases::REQUEST_ASYNC) {
             return Ok(Flow::Continue);
         }
+        let (name, started) = (self.plugin.name(), measured.then(Instant::now));
         // Making the future may panic as well as polling it.
-        let name = self.plugin.name();
         let future = guarded(name, || self.plugin.request_filter_async(request))?;
-        AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))
+        let flow = AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))?;
+        if let Some(started) = started {
+            self.took(Phase::Request, started);
+        }
+        Ok(flow)
     }
 
     /// Its part in picking a node.
@@ -100,8 +130,13 @@ impl Instance {
     /// # Errors
     /// When it panics.
     #[inline]
-    pub fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) -> Result<(), Panicked> {
-        guarded(self.plugin.name(), || self.plugin.upstream_peer(request, choice))
+    pub fn upstream_peer(
+        &self,
+        measured: bool,
+        request: &mut RequestCtx<'_>,
+        choice: &mut UpstreamChoice,
+    ) -> Result<(), Panicked> {
+        self.run(Phase::UpstreamPeer, measured, |plugin| plugin.upstream_peer(request, choice))
     }
 
     /// What it does to the request as it goes upstream.
@@ -111,10 +146,11 @@ impl Instance {
     #[inline]
     pub fn upstream_request_filter(
         &self,
+        measured: bool,
         state: &mut RequestState,
         upstream: &mut dyn RequestHead,
     ) -> Result<(), Panicked> {
-        guarded(self.plugin.name(), || self.plugin.upstream_request_filter(state, upstream))
+        self.run(Phase::UpstreamRequest, measured, |plugin| plugin.upstream_request_filter(state, upstream))
     }
 }
 
@@ -230,8 +266,9 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn request_filter(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        let measured = Self::measures(&self.request);
         for step in &self.request {
-            match step.request_filter(request)? {
+            match step.request_filter(measured, request)? {
                 Flow::Continue => {}
                 respond => return Ok(respond),
             }
@@ -244,8 +281,9 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub async fn request_filter_async(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        let measured = Self::measures(&self.request);
         for step in &self.request {
-            if let respond @ Flow::Respond(_) = step.request_filter_async(request).await? {
+            if let respond @ Flow::Respond(_) = step.request_filter_async(measured, request).await? {
                 return Ok(respond);
             }
         }
@@ -257,7 +295,8 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) -> Result<(), Panicked> {
-        self.upstream_peer.iter().try_for_each(|step| step.upstream_peer(request, choice))
+        let measured = Self::measures(&self.upstream_peer);
+        self.upstream_peer.iter().try_for_each(|step| step.upstream_peer(measured, request, choice))
     }
 
     /// Whether some plugin takes part in picking nodes.
@@ -274,7 +313,8 @@ impl Pipeline {
         state: &mut RequestState,
         upstream: &mut dyn RequestHead,
     ) -> Result<(), Panicked> {
-        self.upstream_request.iter().try_for_each(|step| step.upstream_request_filter(state, upstream))
+        let measured = Self::measures(&self.upstream_request);
+        self.upstream_request.iter().try_for_each(|step| step.upstream_request_filter(measured, state, upstream))
     }
 
     /// A piece of the request body.
@@ -288,12 +328,13 @@ impl Pipeline {
         end: bool,
         buffers: &mut BodyBuffers,
     ) -> Result<(), BodyRefused> {
+        let measured = Self::measures(&self.request_body);
         buffers.request.resize_with(self.request_body.len(), BytesMut::new);
         for ((step, mode), held) in self.request_body.iter().zip(&mut buffers.request) {
             if !gather(*mode, held, body, end)? {
                 return Ok(());
             }
-            guarded(step.plugin.name(), || step.plugin.request_body_filter(state, body, end))
+            step.run(Phase::RequestBody, measured, |plugin| plugin.request_body_filter(state, body, end))
                 .map_err(BodyRefused::Panicked)?
                 .map_err(BodyRefused::Response)?;
         }
@@ -305,7 +346,10 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn response_filter(&self, state: &mut RequestState, response: &mut dyn ResponseHead) -> Result<(), Panicked> {
-        self.response.iter().try_for_each(|s| guarded(s.plugin.name(), || s.plugin.response_filter(state, response)))
+        let measured = Self::measures(&self.response);
+        self.response
+            .iter()
+            .try_for_each(|s| s.run(Phase::Response, measured, |plugin| plugin.response_filter(state, response)))
     }
 
     /// A piece of the response body.
@@ -319,21 +363,29 @@ impl Pipeline {
         end: bool,
         buffers: &mut BodyBuffers,
     ) -> Result<(), BodyRefused> {
+        let measured = Self::measures(&self.response_body);
         buffers.response.resize_with(self.response_body.len(), BytesMut::new);
         for ((step, mode), held) in self.response_body.iter().zip(&mut buffers.response) {
             if !gather(*mode, held, body, end)? {
                 return Ok(());
             }
-            guarded(step.plugin.name(), || step.plugin.response_body_filter(state, body, end))
+            step.run(Phase::ResponseBody, measured, |plugin| plugin.response_body_filter(state, body, end))
                 .map_err(BodyRefused::Panicked)?;
         }
         Ok(())
     }
 
+    /// Whether this run of a phase is measured.
+    #[inline]
+    fn measures<T>(steps: &[T]) -> bool {
+        !steps.is_empty() && is_measured()
+    }
+
     /// The request has ended. Every plugin is called, also when an earlier one panics; the panics
     /// are returned.
     pub fn logging(&self, state: &mut RequestState, outcome: &Outcome) -> Vec<Panicked> {
-        let call = |s: &Arc<Instance>| guarded(s.plugin.name(), || s.plugin.logging(state, outcome)).err();
+        let measured = Self::measures(&self.logging);
+        let call = |s: &Arc<Instance>| s.run(Phase::Logging, measured, |plugin| plugin.logging(state, outcome)).err();
         self.logging.iter().filter_map(call).collect()
     }
 }

@@ -8,6 +8,7 @@ use ws_cloud_plugin_sdk::Factory;
 
 use super::Instance;
 use crate::resource::Invalid;
+use crate::telemetry::Metrics;
 
 /// Names the first gateway's routes carry that are no plugins here: `discovery` is what a route
 /// with a `service_name` does anyway, `default` never did anything.
@@ -18,6 +19,7 @@ pub const BUILT_IN: [&str; 2] = ["discovery", "default"];
 pub struct Registry {
     factories: BTreeMap<&'static str, Factory>,
     ignored: BTreeSet<String>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Registry {
@@ -26,7 +28,7 @@ impl Registry {
     /// # Errors
     /// When two plugins have the same name or claim the same flat setting.
     pub fn new(factories: Vec<Factory>, ignored: &[String]) -> Result<Self, String> {
-        let mut registry = Self { factories: BTreeMap::new(), ignored: ignored.iter().cloned().collect() };
+        let mut registry = Self { ignored: ignored.iter().cloned().collect(), ..Self::default() };
         let mut legacy = BTreeMap::new();
         for factory in factories {
             if BUILT_IN.contains(&factory.name) {
@@ -45,6 +47,12 @@ impl Registry {
             }
         }
         Ok(registry)
+    }
+
+    /// Has plugins' times told to these metrics.
+    #[must_use]
+    pub fn measured_by(self, metrics: &Arc<Metrics>) -> Self {
+        Self { metrics: Some(Arc::clone(metrics)), ..self }
     }
 
     /// All plugins, by name.
@@ -104,7 +112,10 @@ impl Registry {
             )
         })?;
         match factory.build(settings.clone()) {
-            Ok(plugin) => Ok(Arc::new(Instance::new(plugin, settings))),
+            Ok(plugin) => {
+                let times = self.metrics.as_ref().map(|metrics| metrics.plugin_times(factory.name));
+                Ok(Arc::new(Instance::new(plugin, settings, times)))
+            }
             Err(e) if e.path.is_empty() => Err(Invalid::at(format!("props.{name}"), e.reason)),
             Err(e) => Err(Invalid::at(format!("props.{name}.{}", e.path), e.reason)),
         }

@@ -89,6 +89,7 @@ impl Proxy {
             ctx.client_ip = Some(self.client_ip(peer, request));
             return self.admit_internal(ctx, &connection);
         }
+        ctx.trace = self.options.tracer.as_ref().and_then(|tracer| tracer.begin(&request.headers));
         ctx.share = self.overload.begin().map_err(|reason| {
             self.metrics.edge.shed(reason);
             answer::OVERLOADED

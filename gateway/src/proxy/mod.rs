@@ -19,6 +19,7 @@ use crate::request::forwarded::TrustedProxies;
 use crate::request::framing::Underscores;
 use crate::request::path::PathRules;
 use crate::snapshot::Handle;
+use crate::telemetry::tracing::Tracer;
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
 use crate::tls::Files;
 use crate::upstream::is_untrusted;
@@ -41,6 +42,7 @@ mod proxy_protocol;
 mod record;
 mod retry;
 mod time;
+mod trace;
 mod upstream_request;
 
 pub use arrival::{ConnectionOptions, ProxyHeaders};
@@ -72,6 +74,8 @@ pub struct ProxyOptions {
     pub internal: Option<Internal>,
     /// Certificates from files.
     pub certificates: Arc<Files>,
+    /// Records traces, when that is wished.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The admin on the data ports, as an opaque peer.

@@ -39,7 +39,10 @@ impl Proxy {
         // Each try sends the body from its beginning.
         ctx.body_seen = 0;
         ctx.buffers = BodyBuffers::default();
-        ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None });
+        if let Some(metrics) = route.service_metrics.as_ref().filter(|_| !ctx.attempts.is_empty()) {
+            metrics.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None, error: None });
         ctx.node_in_flight = Some(in_flight);
         let mut peer = Box::new(match ctx.kind {
             Kind::Grpc => node.peers.grpc().clone(),

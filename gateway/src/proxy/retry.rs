@@ -13,7 +13,7 @@ impl Proxy {
     /// No connection was made: nothing was sent, so another node may be tried whatever the method.
     /// It is no load for a node either, and not counted in the budget.
     pub(super) fn connect_failed(&self, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
-        ctx.attempt_ended(None);
+        ctx.attempt_failed(&error);
         ctx.observe(Outcome::NoConnection);
         ctx.node_in_flight = None;
         let again =
@@ -54,7 +54,7 @@ impl Proxy {
     /// Whether the request may go to another node after this failure of one.
     fn node_failed(&self, session: &Session, ctx: &mut Context, error: &Error, reused: bool) -> bool {
         // One that answered has been noted already.
-        ctx.attempt_ended(None);
+        ctx.attempt_failed(error);
         let answered = matches!(error.etype(), ErrorType::HTTPStatus(_));
         let timed_out = is_timeout(error);
         let may_repeat = self.may_repeat(session, ctx)

@@ -9,7 +9,7 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestState;
 
 use super::context::{Context, Kind};
-use super::{Proxy, head};
+use super::{Proxy, head, trace};
 use crate::request::onward::{self, Host, Sender, X_GATEWAY_PEER};
 
 impl Proxy {
@@ -44,6 +44,9 @@ impl Proxy {
         onward::introduce(&mut head, sender).or_err(ErrorType::InternalError, "addresses are header values")?;
         if let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) {
             route.pipeline.upstream_request_filter(state, &mut head).map_err(|panic| self.panicked(&panic))?;
+        }
+        if let Some(trace) = &mut ctx.trace {
+            trace::pass_on(trace, ctx.attempts.len().saturating_sub(1), &mut head);
         }
         Ok(())
     }

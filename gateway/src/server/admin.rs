@@ -135,6 +135,7 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
     let (secrets, keys) = (Arc::clone(&parts.secrets), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
     let explainer = Arc::clone(&parts.explainer);
+    let (metrics, calls) = (Arc::clone(&parts.metrics), Arc::clone(&parts.admin_calls));
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
@@ -151,6 +152,15 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         explain: Arc::new(move |question| {
             let explainer = Arc::clone(&explainer);
             Box::pin(async move { explainer.answer(question).await.map_err(unexplained) })
+        }),
+        ended: Arc::new(move |surface, call| {
+            metrics.admin.observe(
+                surface,
+                call.method.unwrap_or_default(),
+                call.status.unwrap_or_default(),
+                call.response_time,
+            );
+            calls.record(call);
         }),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
@@ -213,7 +223,11 @@ fn scrape(parts: &Parts) -> String {
     let config = &parts.metrics.config;
     config.stored_revision.store(parts.status.stored_revision(), Ordering::Relaxed);
     config.applied_revision.store(parts.status.applied_revision(), Ordering::Relaxed);
-    config.rejected_objects.store(parts.handle.load().rejected.len() as u64, Ordering::Relaxed);
+    let snapshot = parts.handle.load_full();
+    config.rejected_objects.store(snapshot.rejected.len() as u64, Ordering::Relaxed);
+    config.routes.store(snapshot.route_count() as u64, Ordering::Relaxed);
+    config.services.store(snapshot.upstreams().count() as u64, Ordering::Relaxed);
+    drop(snapshot);
     config.kept_beyond_lease.store(parts.status.kept_beyond_lease() as u64, Ordering::Relaxed);
     config.set_connected(parts.status.connected());
     let mut text = String::new();

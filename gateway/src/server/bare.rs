@@ -79,7 +79,7 @@ pub fn plane(
     let certificates = Arc::new(options::certificate_files(config)?);
     let overload = Arc::new(options::overload(&config.overload));
     let proxy = Proxy::new(
-        options::proxy(config, None, Arc::clone(&certificates))?,
+        options::proxy(config, None, Arc::clone(&certificates), None)?,
         Arc::clone(&handle),
         Arc::clone(&metrics),
         Arc::clone(&access),

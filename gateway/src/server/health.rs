@@ -105,7 +105,16 @@ fn show(parts: &Parts, metrics: &Metrics) {
         for upstream in handle.load().upstreams() {
             for node in upstream.nodes().iter() {
                 let ejected = node.state.ejection.cause().map(Cause::name);
-                each(NodeFigures { service: &upstream.name, node: node.label(), up: is_up(&node.state), ejected });
+                let (picked, failed) = node.state.counted();
+                each(NodeFigures {
+                    service: &upstream.name,
+                    node: node.label(),
+                    up: is_up(&node.state),
+                    ejected,
+                    in_flight: node.state.in_flight(),
+                    picked,
+                    failed,
+                });
             }
         }
     });

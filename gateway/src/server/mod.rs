@@ -30,6 +30,7 @@ use crate::secret::Secrets;
 use crate::snapshot::{Checker, CompileOptions, Compiler, Handle, SharedCompiler};
 use crate::store::SharedStore;
 use crate::store::embedded::EmbeddedStore;
+use crate::telemetry::tracing::Tracer;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
 use crate::tls;
 use crate::upstream::MAX_TRIES;
@@ -58,6 +59,7 @@ pub(crate) mod secrets;
 mod shutdown;
 mod sockets;
 pub mod store;
+mod tracing;
 mod upgrade;
 mod watchdog;
 
@@ -94,6 +96,8 @@ struct Parts {
     started: Instant,
     metrics: Arc<Metrics>,
     access: Arc<AccessLog>,
+    /// The access log of the Admin API.
+    admin_calls: Arc<AccessLog>,
     errors: ErrorLog,
     checker: Arc<Checker>,
     handle: Arc<Handle>,
@@ -153,9 +157,12 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
     let metrics = Metrics::new(config.status.max_labels);
     metrics.watch_drops("access_log", access.drops());
+    let admin_calls = Arc::new(AccessLog::open(&options::admin_log(&config)).context("log.admin.output")?);
+    metrics.watch_drops("admin_access_log", admin_calls.drops());
     metrics.watch_drops("error_log", errors.drops());
 
-    let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?;
+    let tracing = tracing::start(&config.telemetry.tracing, &metrics, &runtime)?;
+    let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?.measured_by(&metrics);
     let certificates = options::certificate_files(&config)?;
     let secrets = Arc::new(secrets::load_or_make(&config)?);
     let checker = Arc::new(options::checker(&config, registry, Arc::clone(&secrets), &certificates));
@@ -191,6 +198,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         config,
         metrics,
         access,
+        admin_calls,
         errors,
         checker,
         handle,
@@ -226,15 +234,17 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     memory::watch(&parts, &runtime);
     certificates::start(&parts, &runtime);
     let becoming = runtime.spawn(become_ready(Arc::clone(&parts), admin, run.predecessor.clone()));
-    data_plane(&parts, internal)?;
+    data_plane(&parts, internal, tracing.tracer.clone())?;
 
     log::info!("stopping");
     parts.ending.stop();
     if let Some(Ok(Some(runtime_dir))) = runtime.block_on(async { becoming.now_or_never() }) {
         runtime_dir.close();
     }
+    runtime.block_on(tracing.end());
     runtime.shutdown_timeout(Duration::from_secs(5));
     parts.access.shutdown(Duration::from_secs(2));
+    parts.admin_calls.shutdown(Duration::from_secs(2));
     log::info!("stopped");
     let failure = parts.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(Ok(()), Err)
@@ -323,7 +333,7 @@ async fn become_ready(
 }
 
 /// Runs Pingora on this thread until a signal ends it.
-fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<()> {
+fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>, tracer: Option<Arc<Tracer>>) -> anyhow::Result<()> {
     let config = &parts.config;
     let threads = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -340,7 +350,7 @@ fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let proxy = Proxy::new(
-        options::proxy(config, internal, Arc::clone(&parts.certificates))?,
+        options::proxy(config, internal, Arc::clone(&parts.certificates), tracer)?,
         Arc::clone(&parts.handle),
         Arc::clone(&parts.metrics),
         Arc::clone(&parts.access),
@@ -413,6 +423,13 @@ impl Parts {
     fn fail(&self, reason: anyhow::Error) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
         self.ending.stop();
+    }
+
+    /// Opens the files of all logs anew, after something may have moved them away.
+    fn reopen_logs(&self) {
+        self.access.reopen();
+        self.admin_calls.reopen();
+        self.errors.reopen();
     }
 
     fn is_ready(&self) -> bool {

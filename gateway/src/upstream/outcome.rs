@@ -48,6 +48,9 @@ impl Upstream {
     /// Notes what a try at a node came to.
     pub fn observe(&self, node: usize, outcome: Outcome) {
         let Some(node) = self.nodes.get(node) else { return };
+        if outcome.is_error() {
+            node.state.failed.fetch_add(1, Ordering::Relaxed);
+        }
         if self.options.balancing == Balancing::Ewma {
             self.observe_latency(node, outcome);
         }

@@ -32,6 +32,8 @@ pub struct NodeState {
     /// What probes have found.
     pub found: Found,
     in_flight: AtomicU32,
+    /// Requests it was chosen for, for the metrics. In what would be a gap.
+    picked: AtomicU32,
     /// Whether it is left out because of what requests show.
     pub ejection: Ejection,
     /// How soon it answers, for the balancer that asks.
@@ -40,6 +42,8 @@ pub struct NodeState {
     warming_since: AtomicU64,
     /// What requests show.
     pub(super) seen: Seen,
+    /// Requests that failed there, for the metrics.
+    pub(super) failed: AtomicU32,
 }
 
 impl Default for NodeState {
@@ -50,6 +54,8 @@ impl Default for NodeState {
             ejection: Ejection::default(),
             seen: Seen::default(),
             in_flight: AtomicU32::new(0),
+            picked: AtomicU32::new(0),
+            failed: AtomicU32::new(0),
             warming_since: AtomicU64::new(0),
             latency: Latency::default(),
         }
@@ -104,6 +110,7 @@ impl NodeState {
     /// Notes that a request goes to the node, which may be one that decides whether it is well.
     #[inline]
     fn requested(&self) {
+        self.picked.fetch_add(1, Ordering::Relaxed);
         if self.awaits_readmission() {
             self.ejection.requested(now_ms());
         }
@@ -140,6 +147,11 @@ impl NodeState {
     #[inline]
     pub fn awaits_readmission(&self) -> bool {
         self.ejection.awaits_readmission()
+    }
+
+    /// Requests it was chosen for so far, and those that failed there; both begin again at 0.
+    pub fn counted(&self) -> (u32, u32) {
+        (self.picked.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
     /// Requests being served by the node now.

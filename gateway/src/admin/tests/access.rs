@@ -228,7 +228,10 @@ async fn each_role_may_write_what_it_is_for_and_nothing_else() {
                 let answer = api.as_who(&[who], method.parse().unwrap(), path, &raw(body)).await;
                 let is_allowed = may.is_some_and(|may| need <= may);
                 assert_eq!(answer.status != 403, is_allowed, "{role} {method} {path} {body}: {}", answer.body);
-                assert!(answer.status != 401 && (answer.status != 404 || matches!(method, "DELETE" | "PATCH")), "{method} {path}");
+                assert!(
+                    answer.status != 401 && (answer.status != 404 || matches!(method, "DELETE" | "PATCH")),
+                    "{method} {path}"
+                );
                 assert!(is_allowed || (api.store.revision() == before && *api.level.lock().unwrap() == "info"));
             }
         }

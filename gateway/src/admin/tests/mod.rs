@@ -132,6 +132,7 @@ impl Api {
                 plugin("tracing", "链路跟踪插件", "v1.0"),
                 plugin("rewrite", "url重写插件", "v1.0"),
             ],
+            ended: Arc::new(|_, _| {}),
             seal: Arc::new(|place, plain| {
                 // Those that are opened again are kept.
                 let kept = if place.starts_with("gw/totp/") { plain.to_owned() } else { plain.len().to_string() };
