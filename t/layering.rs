@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "cluster",
             "config",
             "control",
             "proxy",
@@ -31,6 +32,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "cluster",
             "config",
             "resource",
             "secret",
@@ -43,6 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("cluster", &["store", "telemetry"]),
     ("registration", &["store", "resource"]),
     ("control", &["config", "store", "resource", "snapshot", "telemetry"]),
     ("proxy", &["config", "snapshot", "request", "telemetry", "router", "tls", "upstream", "pipeline", "resource"]),

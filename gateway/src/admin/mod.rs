@@ -17,6 +17,7 @@ mod cors;
 mod dashboard;
 mod front;
 mod legacy;
+mod live;
 mod objects;
 mod path;
 mod peer;
@@ -29,6 +30,7 @@ mod v2;
 mod write;
 
 pub use auth::{first_start, reset_password};
+pub use live::{By, LiveDeps};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
@@ -77,6 +79,8 @@ pub struct AdminDeps {
     pub config: AdminConfig,
     /// The `Server` header.
     pub server_header: String,
+    /// What happens, how things are, and who else there is.
+    pub live: LiveDeps,
 }
 
 /// The Admin API's state, shared by its listeners.

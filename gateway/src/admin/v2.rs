@@ -15,11 +15,11 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, objects, registrations};
+use super::{Admin, answer, body, live, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 11] = [
+pub(super) const PATHS: [&str; 17] = [
     "/status",
     "/log-level",
     "/services",
@@ -31,6 +31,12 @@ pub(super) const PATHS: [&str; 11] = [
     "/registrations",
     "/registrations/demo1/127.0.0.1:1",
     "/registrations/demo1/127.0.0.1:1/heartbeat",
+    "/events",
+    "/requests",
+    "/state/services",
+    "/state/services/a",
+    "/gateways",
+    "/figures",
 ];
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
@@ -46,6 +52,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
+        .merge(live::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
@@ -55,6 +62,12 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
 }
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    if let Some(admitted) = live::of_a_gateway(&admin, &request) {
+        return match admitted {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+    }
     let denied = match admin.auth.authenticate(request.headers()).await {
         Ok(principal) if !principal.is_full() && !registrations::has(&request) => {
             return Problem::new(StatusCode::FORBIDDEN, "this token may only register nodes").into_response();

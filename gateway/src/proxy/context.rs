@@ -11,7 +11,7 @@ use super::connection::Connection;
 use super::overload::Share;
 use crate::pipeline::BodyBuffers;
 use crate::snapshot::CompiledRoute;
-use crate::telemetry::RequestGuard;
+use crate::telemetry::{LiveRequest, RequestGuard};
 use crate::upstream::{InFlight, Outcome, ReadDeadline, Tried, Upstream};
 
 /// How the request is carried to the upstream.
@@ -77,6 +77,8 @@ pub struct Context {
     pub(super) response_filter_failed: bool,
     /// The status of an answer of our own.
     pub(super) answered: Option<u16>,
+    /// What is shown of it to those who watch requests, when someone may want it.
+    pub(super) live: Option<Box<LiveRequest>>,
 }
 
 impl Context {
@@ -109,6 +111,7 @@ impl Context {
             plugin_answer: None,
             response_filter_failed: false,
             answered: None,
+            live: None,
         }
     }
 

@@ -55,6 +55,8 @@ impl Proxy {
         if let (Some(route), Some(state)) = (&ctx.route, &mut ctx.state) {
             route.pipeline.upstream_request_filter(state, &mut head).map_err(|panic| self.panicked(&panic))?;
         }
+        drop(head);
+        ctx.live_sent(request);
         Ok(())
     }
 

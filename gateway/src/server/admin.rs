@@ -16,7 +16,9 @@ use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
-use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
+use crate::admin::{
+    Admin, AdminDeps, Limits, LiveDeps, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router,
+};
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::ErrorLog;
@@ -25,13 +27,13 @@ use crate::telemetry::ErrorLog;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The Admin API, when it is to be answered anywhere, and its first account.
-pub(super) fn make(parts: &Arc<Parts>) -> Option<Arc<Admin>> {
+pub(super) fn make(parts: &Arc<Parts>, live: LiveDeps) -> Option<Arc<Admin>> {
     let config = &parts.config;
     if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
         return None;
     }
     create_accounts(parts);
-    Some(Admin::new(admin_deps(parts)))
+    Some(Admin::new(admin_deps(parts, live)))
 }
 
 /// Opens admin and status to those who may reach them.
@@ -118,7 +120,7 @@ async fn try_create(parts: &Parts) -> bool {
     }
 }
 
-fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
+fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
     let checker = Arc::clone(&parts.checker);
     let plugins = checker.registry().factories().map(|factory| PluginInfo {
         name: factory.name.into(),
@@ -140,6 +142,7 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         log_level: Arc::new(move |level| log_level(&errors, level)),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
+        live,
     }
 }
 

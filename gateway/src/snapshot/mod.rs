@@ -24,6 +24,7 @@ mod kept;
 mod object;
 mod routes;
 mod services;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -10,9 +10,10 @@ use super::CheckDefaults;
 use super::object::Checker;
 use super::trust::ParsedService;
 use crate::resource::{self, Balancer, HashPolicy, Node, NodeAddress, NodeOverlay, Service, Timeouts};
+use crate::telemetry::Events;
 use crate::upstream::{
-    Balancing, HashOn, Hashing, Limits, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes, PeerOptions,
-    Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
+    Balancing, HashOn, Hashing, Limits, Memory, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes,
+    PeerOptions, Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
 };
 
 /// What applies to services that say nothing themselves.
@@ -31,12 +32,14 @@ pub struct ServiceDefaults {
 #[derive(Debug)]
 pub(super) struct Upstreams {
     defaults: ServiceDefaults,
+    /// Who is told of changes of nodes.
+    events: Arc<Events>,
     built: HashMap<Arc<str>, Arc<Upstream>>,
 }
 
 impl Upstreams {
-    pub(super) fn new(defaults: ServiceDefaults) -> Self {
-        Self { defaults, built: HashMap::new() }
+    pub(super) fn new(defaults: ServiceDefaults, events: Arc<Events>) -> Self {
+        Self { defaults, events, built: HashMap::new() }
     }
 
     /// The upstream of a service; `None` when no node takes requests. Of two nodes with the same
@@ -68,7 +71,7 @@ impl Upstreams {
         }
         let upstream = Arc::new(match &before {
             Some(before) => before.succeeded_by(nodes, upstream_options),
-            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Arc::default()),
+            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Memory::telling(&self.events)),
         });
         self.built.insert(Arc::clone(name), Arc::clone(&upstream));
         Some(upstream)

@@ -10,10 +10,13 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::edge::EdgeMetrics;
+use super::events::Events;
 use super::histogram::AtomicHistogram;
+use super::hour::Figures;
 use super::labels::Family;
 use super::scrape;
 use super::sink::thread_number;
+use super::tap::Tap;
 
 /// The `Content-Type` of what [`Metrics::encode`] writes.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -71,6 +74,10 @@ pub struct Metrics {
     pub edge: EdgeMetrics,
     /// TLS handshakes by how they ended.
     pub handshakes: HandshakeMetrics,
+    /// What happens, for those who listen. No figure, but told from the same places.
+    pub events: Arc<Events>,
+    /// Requests as they are answered, for those who listen.
+    pub tap: Arc<Tap>,
     requests: Stripes,
     connections: Stripes,
 }
@@ -91,6 +98,8 @@ impl Metrics {
             config: ConfigMetrics::default(),
             edge: EdgeMetrics::default(),
             handshakes: HandshakeMetrics::default(),
+            events: Arc::default(),
+            tap: Arc::default(),
             requests: Stripes::default(),
             connections: Stripes::default(),
         })
@@ -104,6 +113,11 @@ impl Metrics {
     /// The figures of a service. For compile: locks and allocates.
     pub fn service(&self, service: &str) -> Arc<ServiceMetrics> {
         self.services.get([service])
+    }
+
+    /// What each route (and its service) has come to so far.
+    pub fn route_figures(&self) -> impl Iterator<Item = ([String; 2], Figures)> {
+        self.routes.live().into_iter().map(|(labels, route)| ((*labels).clone(), route.figures()))
     }
 
     /// The counter of a plugin's panics. For compile: locks and allocates.
@@ -202,6 +216,8 @@ pub struct RouteMetrics {
     pub requests: [AtomicU64; 6],
     /// Time from the request's first byte to the end of the response.
     pub latency: AtomicHistogram,
+    /// Bytes of response bodies.
+    pub bytes: AtomicU64,
 }
 
 impl RouteMetrics {
@@ -213,6 +229,18 @@ impl RouteMetrics {
         };
         self.requests[class].fetch_add(1, Ordering::Relaxed);
         self.latency.observe(duration);
+    }
+
+    /// What there was so far.
+    pub fn figures(&self) -> Figures {
+        let classes = self.requests.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Figures {
+            requests: classes.iter().sum(),
+            errors: classes[4],
+            classes,
+            times: self.latency.read(),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 }
 

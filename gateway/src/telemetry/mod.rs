@@ -41,22 +41,30 @@ mod clock;
 mod edge;
 pub mod error_log;
 mod escape;
+mod events;
 mod file;
 mod histogram;
+mod hour;
 mod labels;
+mod listeners;
 mod metrics;
+mod redact;
 mod scrape;
 mod sink;
+mod tap;
 mod throttle;
 
 pub use access::{AccessLog, AccessOptions, AccessRecord, Try};
 pub use edge::{EdgeMetrics, Refused, Shed};
 pub use error_log::{ErrorLog, ErrorLogOptions};
-pub use histogram::AtomicHistogram;
+pub use events::{Event, Events, Heard, Listener};
+pub use histogram::{AtomicHistogram, BUCKETS, Times};
+pub use hour::{Figures, Hour, Point, STEP, Series};
 pub use metrics::{
     ConfigMetrics, ConnectionGuard, Handshake, HealthFigures, METRICS_CONTENT_TYPE, Metrics, NodeFigures, RequestGuard,
     RouteMetrics, ServiceMetrics,
 };
+pub use tap::{Filter, Head, LiveRequest, LiveTry, Sampled, StatusFilter, Tap, TapListener, Timings};
 
 use std::path::PathBuf;
 

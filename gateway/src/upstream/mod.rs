@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
+use serde_json::json;
 
 mod balancer;
 #[cfg(test)]
@@ -31,6 +32,7 @@ mod queue;
 mod resolve;
 mod retry;
 mod schedule;
+mod served;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -49,9 +51,12 @@ pub use proxy_protocol::{ProxyVersion, announce};
 pub use queue::Ticket;
 pub use resolve::{ResolveOptions, resolve};
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
+pub use served::Served;
 pub use state::{InFlight, NodeState};
 pub use timed::{ReadDeadline, time};
 pub use tls::{NodeTls, is_untrusted};
+
+use crate::telemetry::Events;
 
 /// Most nodes one request may try.
 pub const MAX_TRIES: usize = 10;
@@ -171,6 +176,15 @@ pub struct Memory {
     window_began: AtomicU64,
     /// What has happened to its nodes.
     pub counts: Counts,
+    /// Who is told when one of its nodes changes, if anyone is.
+    events: Option<Arc<Events>>,
+}
+
+impl Memory {
+    /// Nothing yet; changes of nodes are told there.
+    pub fn telling(events: &Arc<Events>) -> Arc<Self> {
+        Arc::new(Self { events: Some(Arc::clone(events)), ..Self::default() })
+    }
 }
 
 /// The nodes of a service.
@@ -253,6 +267,15 @@ impl Upstream {
     /// The node at this address, if the service has it.
     pub fn position(&self, address: SocketAddr) -> Option<usize> {
         self.nodes.position(address)
+    }
+
+    /// Tells of a node that has become something else than it was.
+    fn tell(&self, node: &Node, from: &str, to: &str, why: std::fmt::Arguments<'_>) {
+        if let Some(events) = &self.memory.events {
+            let (service, node) = (&*self.name, node.label());
+            let event = json!({"service": service, "node": node, "from": from, "to": to, "why": why.to_string()});
+            events.tell("node", event);
+        }
     }
 
     /// Whether a request that tried these nodes may try another.

@@ -20,6 +20,7 @@ mod changes;
 mod front;
 mod golden;
 mod limits;
+mod live;
 mod nodes;
 mod objects;
 mod registrations;
@@ -40,6 +41,7 @@ struct Api {
     store: Arc<MemoryStore>,
     router: Router,
     level: Arc<Mutex<String>>,
+    live: super::LiveDeps,
 }
 
 /// An answer, its body read.
@@ -116,6 +118,7 @@ impl Api {
             description: description.into(),
             version: version.into(),
         };
+        let live = live::deps(&store);
         let admin = Admin::new(AdminDeps {
             store: Arc::clone(&store) as _,
             data_prefix: P.into(),
@@ -139,8 +142,9 @@ impl Api {
             }),
             config,
             server_header: "Ws-Cloud-Gateway".into(),
+            live: live.clone(),
         });
-        Self { store, router: admin.router(source), level }
+        Self { store, router: admin.router(source), level, live }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
