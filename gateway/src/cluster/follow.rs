@@ -49,7 +49,7 @@ impl Cluster {
     fn tell(&self, before: &BTreeMap<String, String>) {
         let now = self.names();
         let of = |what, id: &String, host: &String| {
-            self.events.tell("gateway", json!({"change": what, "id": id, "hostname": host}));
+            self.events.tell("gateway", json!({"change": what, "gateway": id, "hostname": host}));
         };
         now.iter().filter(|(id, _)| !before.contains_key(*id)).for_each(|(id, host)| of("joined", id, host));
         before.iter().filter(|(id, _)| !now.contains_key(*id)).for_each(|(id, host)| of("left", id, host));

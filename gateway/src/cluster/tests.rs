@@ -58,7 +58,7 @@ async fn gateways_of_a_store_know_each_other_until_they_go() {
     let mut left = false;
     while !left {
         let crate::telemetry::Heard::Event(event) = heard.next().await else { panic!() };
-        left = event.data["change"] == "left" && event.data["id"] == b.id();
+        left = event.data["change"] == "left" && event.data["gateway"] == b.id();
     }
     following.abort();
 }

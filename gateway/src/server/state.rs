@@ -9,7 +9,7 @@ use super::health::{ago, is_up};
 use super::live;
 use crate::snapshot::Snapshot;
 use crate::telemetry::Figures;
-use crate::upstream::{Node, Upstream};
+use crate::upstream::{Node, Resting, Upstream};
 
 /// Most nodes of a listing of all services; one service is shown with all of its nodes.
 const MOST: usize = 1000;
@@ -67,7 +67,14 @@ fn service(upstream: &Upstream, recent: &Recent, left: &mut usize) -> Value {
         "last_minute": summary(&last_minute),
         "check": upstream.options.check.as_ref().map(|check| check.probe.name()),
         "nodes": shown,
+        "resting": upstream.resting.iter().take(MOST).map(resting).collect::<Vec<_>>(),
     })
+}
+
+/// A node that takes no requests, and how many it has still to finish.
+fn resting(node: &Resting) -> Value {
+    let in_flight = node.state.as_ref().map_or(0, |state| state.in_flight());
+    json!({"node": node.address, "why": node.why, "in_flight": in_flight})
 }
 
 fn node_state(upstream: &Upstream, node: &Node, total: &Figures, last_minute: &Figures) -> Value {

@@ -13,7 +13,7 @@ use crate::resource::{self, Balancer, HashPolicy, Node, NodeAddress, NodeOverlay
 use crate::telemetry::Events;
 use crate::upstream::{
     Balancing, HashOn, Hashing, Limits, Memory, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes,
-    PeerOptions, Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
+    PeerOptions, Peers, ProxyVersion, Reach, Resting, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
 };
 
 /// What applies to services that say nothing themselves.
@@ -58,21 +58,33 @@ impl Upstreams {
         let before = self.built.remove(name);
         let mut builder = Builder::new(before.as_deref(), self.peer_options(service.timeouts, reach));
         let plain = NodeOverlay::default();
+        let mut resting = Vec::new();
         for (node, overlay) in nodes {
-            let weight = overlay.unwrap_or(&plain).effective_weight(node);
+            let overlay = overlay.unwrap_or(&plain);
+            let weight = overlay.effective_weight(node);
             let (addresses, host) = places.of(&node.upstream);
             if weight > 0 {
                 addresses.iter().for_each(|address| builder.add(*address, host, weight));
+            } else {
+                let state = |address| before.as_ref().and_then(|before| before.state_of(address)).map(Arc::clone);
+                let rest = |address: &SocketAddr| Resting {
+                    address: *address,
+                    why: why(node, overlay),
+                    state: state(*address),
+                };
+                resting.extend(addresses.iter().map(rest));
             }
         }
         let nodes = builder.finish();
         if nodes.is_empty() {
             return None;
         }
-        let upstream = Arc::new(match &before {
+        let mut upstream = match &before {
             Some(before) => before.succeeded_by(nodes, upstream_options),
             None => Upstream::new(Arc::clone(name), nodes, upstream_options, Memory::telling(&self.events)),
-        });
+        };
+        upstream.resting = resting;
+        let upstream = Arc::new(upstream);
         self.built.insert(Arc::clone(name), Arc::clone(&upstream));
         Some(upstream)
     }
@@ -131,6 +143,16 @@ impl Upstreams {
             reach,
             ..defaults.clone()
         }
+    }
+}
+
+/// Why a node takes no requests.
+fn why(node: &Node, overlay: &NodeOverlay) -> &'static str {
+    match overlay.state {
+        resource::NodeState::Drain => "drain",
+        resource::NodeState::Disabled => "disabled",
+        resource::NodeState::Enabled if !node.enabled => "disabled",
+        resource::NodeState::Enabled => "weight",
     }
 }
 

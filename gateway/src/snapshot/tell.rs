@@ -49,7 +49,7 @@ impl Changes {
             let (kind, id) = kind(&change.key);
             let mut event = json!({
                 "kind": kind,
-                "id": id,
+                "object": id,
                 "change": if change.deleted { "deleted" } else { "put" },
                 "revision": change.revision,
                 "applied": true,
@@ -97,9 +97,9 @@ mod tests {
         let broken = Rejected { key: "routes/a".into(), revision: 7, reason: "bad".into(), serving: Serving::LastGood };
         Changes::of(&changes).tell(&events, &[("routes/a".to_owned(), broken)].into());
         for expected in [
-            json!({"kind": "routes", "id": "a", "change": "put", "revision": 7, "applied": false, "reason": "bad",
+            json!({"kind": "routes", "object": "a", "change": "put", "revision": 7, "applied": false, "reason": "bad",
                 "serving": "last_good"}),
-            json!({"kind": "services", "id": "b", "change": "deleted", "revision": 7, "applied": true}),
+            json!({"kind": "services", "object": "b", "change": "deleted", "revision": 7, "applied": true}),
         ] {
             let Heard::Event(event) = listener.next().await else { panic!() };
             assert_eq!((event.kind, &event.data), ("config", &expected));
@@ -114,7 +114,7 @@ mod tests {
         Changes::of(&changes).tell(&events, &BTreeMap::new());
         for n in 0..MOST {
             let Heard::Event(event) = listener.next().await else { panic!() };
-            assert_eq!(event.data["id"], n.to_string());
+            assert_eq!(event.data["object"], n.to_string());
         }
         let Heard::Event(event) = listener.next().await else { panic!() };
         assert_eq!(event.data, json!({"kind": "more", "objects": 70}));

@@ -187,6 +187,17 @@ impl Memory {
     }
 }
 
+/// A node that is declared and takes no requests.
+#[derive(Debug, Clone)]
+pub struct Resting {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Why it rests: `drain`, `disabled` or `weight`.
+    pub why: &'static str,
+    /// What it has been through, when it took requests before: some may be in flight still.
+    pub state: Option<Arc<NodeState>>,
+}
+
 /// The nodes of a service.
 #[derive(Debug)]
 pub struct Upstream {
@@ -196,6 +207,8 @@ pub struct Upstream {
     pub options: UpstreamOptions,
     /// Kept over rebuilds.
     pub memory: Arc<Memory>,
+    /// Nodes that are declared and take no requests, to be shown.
+    pub resting: Vec<Resting>,
     nodes: Nodes,
     balancer: balancer::Balancer,
 }
@@ -254,9 +267,15 @@ impl Upstream {
         memory: Arc<Memory>,
         balancer: balancer::Balancer,
     ) -> Self {
-        let upstream = Self { name, options, memory, nodes, balancer };
+        let upstream = Self { name, options, memory, resting: Vec::new(), nodes, balancer };
         upstream.take_stock();
         upstream
+    }
+
+    /// What a node has been through, whether it takes requests or rests.
+    pub fn state_of(&self, address: SocketAddr) -> Option<&Arc<NodeState>> {
+        let resting = || self.resting.iter().find(|node| node.address == address)?.state.as_ref();
+        self.position(address).map(|index| &self.nodes[index].state).or_else(resting)
     }
 
     /// All nodes that take requests.
