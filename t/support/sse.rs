@@ -6,7 +6,6 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::http1::Head;
 use super::{Client, PATIENCE, Request};
 
 /// An event, its data read.
@@ -20,7 +19,6 @@ pub struct Event {
 /// A stream of them.
 pub struct Stream {
     client: Client,
-    pub head: Head,
     text: String,
 }
 
@@ -33,7 +31,7 @@ impl Stream {
         let head = client.head().await.unwrap();
         assert!(head.first_line.contains(" 200"), "{head:?}");
         assert_eq!(head.header("content-type"), Some("text/event-stream"), "{head:?}");
-        Self { client, head, text: String::new() }
+        Self { client, text: String::new() }
     }
 
     /// The next event; comments are passed over.

@@ -30,7 +30,7 @@ mod v2;
 mod write;
 
 pub use auth::{first_start, reset_password};
-pub use live::{By, LiveDeps};
+pub use live::{By, LiveDeps, OwnFigures, Services};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};

@@ -24,6 +24,11 @@ mod stream;
 
 pub use figures::By;
 
+/// How the services are, or the one of a name.
+pub type Services = Arc<dyn Fn(Option<&str>) -> Vec<Value> + Send + Sync>;
+/// This gateway's figures of routes (`false`) or nodes (`true`) since a time in seconds since 1970.
+pub type OwnFigures = Arc<dyn Fn(bool, u64) -> Vec<Series> + Send + Sync>;
+
 /// What these paths answer with. None of it may block.
 #[derive(Clone)]
 pub struct LiveDeps {
@@ -33,10 +38,10 @@ pub struct LiveDeps {
     pub tap: Arc<Tap>,
     /// The gateways.
     pub cluster: Arc<Cluster>,
-    /// How the nodes of a service are, or of all services.
-    pub services: Arc<dyn Fn(Option<&str>) -> Vec<Value> + Send + Sync>,
-    /// This gateway's figures of routes (`false`) or nodes (`true`) since a time in seconds since 1970.
-    pub figures: Arc<dyn Fn(bool, u64) -> Vec<Series> + Send + Sync>,
+    /// How services and their nodes are.
+    pub services: Services,
+    /// The last hour.
+    pub figures: OwnFigures,
 }
 
 pub(super) fn router() -> Router<Arc<Admin>> {
