@@ -150,10 +150,16 @@ async fn figures_are_those_of_all_gateways_and_say_who_is_missing() {
     assert!(point["p50_ms"].as_f64().unwrap() <= point["p99_ms"].as_f64().unwrap(), "{own}");
     assert_eq!(point["bytes"], 16, "{own}");
 
+    let list = listed(&a).await;
+    let id_of_c = of(&list, &c).unwrap()["id"].as_str().unwrap().to_owned();
+    let of_c = a.get_admin(&format!("/admin/v2/state/services/s?gateway={id_of_c}")).await.expect(200).json();
+    assert_eq!(of_c["nodes"][0]["total"]["requests"], 5, "{of_c}");
+
     c.signal("STOP");
     let frozen = figures(&a, "by=route").await;
     assert_eq!(total(&frozen, &id), 7, "{frozen}");
     assert!(missing(&frozen)[0].contains("no answer within"), "{frozen}");
+    a.get_admin(&format!("/admin/v2/state/services?gateway={id_of_c}")).await.expect(502);
     c.signal("CONT");
     eventually("it answers again", || async { total(&figures(&a, "by=route").await, &id) == 12 }).await;
 }

@@ -45,7 +45,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
-    ("cluster", &["store", "telemetry"]),
+    ("cluster", &["resource", "store", "telemetry"]),
     ("registration", &["store", "resource"]),
     ("control", &["config", "store", "resource", "snapshot", "telemetry"]),
     ("proxy", &["config", "snapshot", "request", "telemetry", "router", "tls", "upstream", "pipeline", "resource"]),

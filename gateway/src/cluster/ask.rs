@@ -60,7 +60,7 @@ impl Cluster {
         let beyond = others.split_off(others.len().min(MOST));
         let asked = others.into_iter().map(|(id, listed)| async move {
             let within = tokio::time::timeout(PATIENCE, self.ask(&id, &listed, target)).await;
-            let body = within.unwrap_or_else(|_| Err(format!("no answer within {PATIENCE:?}")));
+            let body = within.unwrap_or_else(|_| Err(late()));
             Answer { id, hostname: listed.report.hostname, body }
         });
         let mut answers: Vec<Answer> = futures::stream::iter(asked).buffered(AT_ONCE).collect().await;
@@ -69,6 +69,17 @@ impl Cluster {
             Answer { id, hostname: listed.report.hostname, body }
         }));
         answers
+    }
+
+    /// Asks the gateway of this name for a target of the Admin API.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn ask_one(&self, id: &str, target: &str) -> Result<Bytes, Missing> {
+        let others = self.others();
+        let (id, listed) = others.iter().find(|(one, _)| one == id).ok_or("there is no such gateway (any more)")?;
+        let within = tokio::time::timeout(PATIENCE, self.ask(id, listed, target)).await;
+        within.unwrap_or_else(|_| Err(late()))
     }
 
     async fn ask(&self, id: &str, listed: &Listed, target: &str) -> Result<Bytes, Missing> {
@@ -102,6 +113,10 @@ fn uri(url: &str, target: &str) -> Result<Uri, String> {
     let mut parts = at.into_parts();
     parts.path_and_query = Some(target.parse().map_err(|e| format!("{target}: {e}"))?);
     Uri::from_parts(parts).map_err(|e| e.to_string())
+}
+
+fn late() -> Missing {
+    format!("no answer within {PATIENCE:?}")
 }
 
 fn refused(status: StatusCode) -> String {

@@ -8,7 +8,8 @@ use futures::StreamExt as _;
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Cluster, GATEWAYS, Known, Listed, Report, SECRET};
+use super::{Cluster, Known, Listed, Report};
+use crate::resource::key::{GATEWAYS, PEER_SECRET};
 use crate::store::{Event, Kv, WatchItem};
 
 /// How long until the watch starts anew when it ended, which it should not.
@@ -24,7 +25,7 @@ impl Cluster {
     pub async fn follow(self: Arc<Self>) {
         let mut heard = false;
         loop {
-            let mut items = self.store.watch([GATEWAYS, SECRET].map(|key| format!("{}{key}", self.prefix)).into());
+            let mut items = self.store.watch([GATEWAYS, PEER_SECRET].map(|key| format!("{}{key}", self.prefix)).into());
             while let Some(item) = items.next().await {
                 let is_whole = matches!(item, WatchItem::Resync(_));
                 let before = self.names();
@@ -86,13 +87,13 @@ impl Known {
                     self.members.remove(id);
                 }
             }
-        } else if key == SECRET {
+        } else if key == PEER_SECRET {
             let stored = serde_json::from_slice::<StoredSecret>(&kv.value).ok();
             let secret = stored.and_then(|stored| hex::decode(stored.secret).ok());
             // A short one could be guessed.
             self.secret = secret.filter(|secret| secret.len() >= 32);
             if self.secret.is_none() {
-                log::warn!("{SECRET} in the store is not valid: gateways cannot ask each other");
+                log::warn!("{PEER_SECRET} in the store is not valid: gateways cannot ask each other");
             }
         }
     }
@@ -101,7 +102,7 @@ impl Known {
         let Some(key) = key.strip_prefix(prefix) else { return };
         if let Some(id) = key.strip_prefix(GATEWAYS) {
             self.members.remove(id);
-        } else if key == SECRET {
+        } else if key == PEER_SECRET {
             self.secret = None;
         }
     }

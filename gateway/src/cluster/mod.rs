@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::key::GATEWAYS;
 use crate::store::{LeaseId, SharedStore};
 use crate::telemetry::Events;
 
@@ -23,10 +24,6 @@ mod tests;
 pub use ask::{Answer, Missing};
 pub use credential::HEADER as CREDENTIAL;
 
-/// Reports: `gw/gateways/<id>`.
-const GATEWAYS: &str = "gw/gateways/";
-/// What credentials are made with.
-const SECRET: &str = "gw/secrets/peer";
 /// How long a report stays when its gateway is not heard of.
 const LEASE: Duration = Duration::from_secs(30);
 /// How often it renews that.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::sync::watch;
 
-use super::{Cluster, EVERY, LEASE, Listed, Member, SECRET, STALE};
+use super::{Cluster, EVERY, LEASE, Listed, Member, STALE};
+use crate::resource::key::PEER_SECRET;
 use crate::store::{Guard, Lease, LeaseId, Op, StoreError};
 
 /// How soon it is tried again when the store did not do it.
@@ -79,7 +80,7 @@ impl Cluster {
 
     /// The first gateway of a store makes the secret, and all of them use that.
     pub(super) async fn make_secret(&self) -> Result<(), StoreError> {
-        let key = format!("{}{SECRET}", self.prefix);
+        let key = format!("{}{PEER_SECRET}", self.prefix);
         let secret = serde_json::json!({"secret": hex::encode(rand::random::<[u8; 32]>())}).to_string();
         match self.store.txn(vec![Guard::Absent(key.clone())], vec![Op::put(key, secret)]).await {
             Ok(_) | Err(StoreError::Conflict) => Ok(()),

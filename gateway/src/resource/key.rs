@@ -21,6 +21,10 @@ pub const CERTIFICATES: &str = "gw/certificates/";
 pub const SECRETS_KEY: &str = "gw/secrets/key";
 /// Guarded and bumped by every admin write.
 pub const HEAD: &str = "gw/head";
+/// What gateways say of themselves, each under a lease: `gw/gateways/<id>`.
+pub const GATEWAYS: &str = "gw/gateways/";
+/// What gateways make credentials with, to ask each other.
+pub const PEER_SECRET: &str = "gw/secrets/peer";
 /// What control watches; nothing else in the store is configuration.
 pub const WATCHED: [&str; 6] = [ROUTES, NODES, SERVICES, PLUGINS, OVERLAYS, CERTIFICATES];
 

@@ -131,7 +131,8 @@ impl Track {
     }
 
     fn forget_before(&mut self, oldest: u64) {
-        while self.steps.front().is_some_and(|step| step.at < oldest) {
+        // The number bounds them also when the clock goes back.
+        while self.steps.front().is_some_and(|step| step.at < oldest) || self.steps.len() as u64 > STEPS {
             self.steps.pop_front();
         }
     }
@@ -264,6 +265,15 @@ mod tests {
         }
         let kept = requests(&hour, "a");
         assert_eq!((kept.len(), kept[0].0, kept[359].0), (360, 141 * STEP, 500 * STEP));
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_does_not_let_it_grow() {
+        let hour = Hour::default();
+        for n in 1..=500 {
+            read(&hour, 100_000 - n * STEP, &[("a", n * 2)]);
+        }
+        assert_eq!(requests(&hour, "a").len(), 360);
     }
 
     #[test]

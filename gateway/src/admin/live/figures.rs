@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::super::problem::Problem;
 use super::super::{Admin, answer};
-use super::{Answer, FOR_GATEWAYS, LiveDeps, parameters};
+use super::{Answer, FIGURES, LiveDeps, aside, parameters};
 use crate::telemetry::{Figures, Point, STEP, Series};
 
 /// Seconds that are kept.
@@ -124,7 +124,8 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, request: Request) -> A
     let span = wanted.span(now)?;
     let live = &admin.deps.live;
     let mut merged = Merged::default();
-    merged.add(own(live, &span));
+    let (of, own_span) = (live.clone(), span.clone());
+    merged.add(aside(move || own(&of, &own_span)).await?);
     if wanted.scope == Scope::Own && wanted.raw {
         return Ok(answer::json(&Raw { series: merged.into_series() }));
     }
@@ -151,7 +152,7 @@ pub(super) async fn show(State(admin): State<Arc<Admin>>, request: Request) -> A
 /// What other gateways are asked for.
 fn target(span: &Span) -> String {
     let Span { by, since, step, .. } = span;
-    let mut target = format!("{FOR_GATEWAYS}?by={}&since={since}&step={step}&scope=self&raw=true", by.name());
+    let mut target = format!("{FIGURES}?by={}&since={since}&step={step}&scope=self&raw=true", by.name());
     if let Some(id) = &span.id {
         target.push_str("&id=");
         target.extend(percent_encoding::utf8_percent_encode(id, percent_encoding::NON_ALPHANUMERIC));

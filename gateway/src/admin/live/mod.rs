@@ -29,7 +29,7 @@ pub type Services = Arc<dyn Fn(Option<&str>) -> Vec<Value> + Send + Sync>;
 /// This gateway's figures of routes (`false`) or nodes (`true`) since a time in seconds since 1970.
 pub type OwnFigures = Arc<dyn Fn(bool, u64) -> Vec<Series> + Send + Sync>;
 
-/// What these paths answer with. None of it may block.
+/// What these paths answer with.
 #[derive(Clone)]
 pub struct LiveDeps {
     /// What happens.
@@ -54,15 +54,23 @@ pub(super) fn router() -> Router<Arc<Admin>> {
         .route("/figures", get(figures::show))
 }
 
-/// What one gateway may ask another.
-const FOR_GATEWAYS: &str = "/admin/v2/figures";
+/// What one gateway may ask another, and what lies below.
+const FIGURES: &str = "/admin/v2/figures";
+const SERVICES: &str = "/admin/v2/state/services";
+
+fn is_for_gateways(path: &str) -> bool {
+    path == FIGURES || path.strip_prefix(SERVICES).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// Whether a call is another gateway's, which has no user: `None` when it does not claim to be.
 pub(super) fn of_a_gateway(admin: &Admin, request: &Request) -> Option<Result<(), Problem>> {
     let credential = request.headers().get(CREDENTIAL)?;
     let target = request.extensions().get::<OriginalUri>().map_or(request.uri(), |uri| &uri.0);
-    if request.method() != Method::GET || target.path() != FOR_GATEWAYS {
-        return Some(Err(Problem::new(StatusCode::FORBIDDEN, "gateways may only ask each other for figures")));
+    if request.method() != Method::GET || !is_for_gateways(target.path()) {
+        return Some(Err(Problem::new(
+            StatusCode::FORBIDDEN,
+            "gateways may only ask each other for figures and states",
+        )));
     }
     let target = target.path_and_query().map_or("", |target| target.as_str());
     let credential = credential.to_str().unwrap_or_default();
@@ -77,6 +85,12 @@ fn parameters<T: serde::de::DeserializeOwned>(uri: &http::Uri) -> Result<T, Prob
         let cause = std::error::Error::source(&e).map_or_else(|| e.to_string(), ToString::to_string);
         Problem::new(StatusCode::BAD_REQUEST, format!("the query: {cause}"))
     })
+}
+
+/// Does what takes a moment on a thread that nobody waits for.
+async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Problem> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "the answer could not be made"))
 }
 
 /// What is said when every seat is taken.

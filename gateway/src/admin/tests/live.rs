@@ -129,6 +129,11 @@ async fn services_gateways_and_figures_are_shown() {
     assert_eq!(all["services"].as_array().unwrap().len(), 2);
     assert_eq!(get("/admin/v2/state/services/b").await.json()["name"], "b");
     assert_eq!(get("/admin/v2/state/services/c").await.status, 404);
+    let own = format!("/admin/v2/state/services?gateway={}", api.live.cluster.id());
+    assert_eq!(get(&own).await.json(), all);
+    let gone = get("/admin/v2/state/services/b?gateway=gone").await;
+    assert!(gone.status == 502 && gone.body.contains("no such gateway"), "{}", gone.body);
+    assert_eq!(get("/admin/v2/state/services?gatewy=x").await.status, 400);
     let gateways = get("/admin/v2/gateways").await.json();
     let own = &gateways["gateways"][0];
     assert_eq!((&own["self"], &own["lag"], &own["hostname"]), (&json!(true), &json!(2), &json!("here")), "{own}");
@@ -178,16 +183,20 @@ async fn ask(api: &Api, method: Method, target: &str, credential: &str) -> u16 {
 }
 
 #[tokio::test]
-async fn a_gateway_is_let_in_for_figures_and_nothing_else() {
+async fn a_gateway_is_let_in_for_figures_and_states_and_nothing_else() {
     let (api, secret) = clustered().await;
     let good = |target: &str| credential(&api, &secret, target, 0);
     let raw = "/admin/v2/figures?by=route&scope=self&raw=true";
-    assert_eq!(ask(&api, Method::GET, raw, &good(raw)).await, 200);
+    for target in [raw, "/admin/v2/state/services", "/admin/v2/state/services/a"] {
+        assert_eq!(ask(&api, Method::GET, target, &good(target)).await, 200, "{target}");
+    }
     // Signed as it should be, for what it is not for.
     for (method, target) in [
         (Method::GET, "/admin/v2/status"),
         (Method::GET, "/admin/v2/gateways"),
         (Method::GET, "/admin/v2/requests"),
+        (Method::GET, "/admin/v2/state/servicesx"),
+        (Method::GET, "/admin/v2/services/a"),
         (Method::GET, "/admin/v2/figures/x"),
         (Method::PUT, "/admin/v2/log-level"),
         (Method::POST, "/admin/v2/figures"),
