@@ -18,6 +18,7 @@ mod cli;
 mod client_address;
 mod cluster;
 mod connection_limits;
+mod declared;
 mod deployment;
 mod etcd;
 mod faults;

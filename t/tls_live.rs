@@ -10,14 +10,6 @@ use crate::support::tls::TlsGateway;
 use crate::support::{Etcd, Gateway, Request, Response, Upstream, eventually, eventually_some};
 
 impl TlsGateway {
-    async fn put(&self, id: &str, certificate: &Value) -> Response {
-        Request::new("PUT", &format!("/admin/v2/certificates/{id}"))
-            .header("X-Api-Token", TOKEN)
-            .body(certificate.to_string())
-            .send(self.admin)
-            .await
-    }
-
     async fn delete(&self, id: &str) -> Response {
         let request = Request::new("DELETE", &format!("/admin/v2/certificates/{id}"));
         request.header("X-Api-Token", TOKEN).send(self.admin).await
@@ -99,21 +91,21 @@ async fn certificates_of_the_store_are_put_replaced_and_deleted_live() {
     let mut open = gateway.client("file.example").connect().await.unwrap();
 
     let (first, second) = (gateway.ca.host(&["a.example", "*.b.example"]), gateway.ca.host(&["a.example"]));
-    assert_eq!(gateway.put("web", &pair(&first)).await.status, 204);
+    assert_eq!(gateway.put("certificates", "web", &pair(&first)).await.status, 201);
     gateway.shows("a.example", &first).await;
     assert_eq!(gateway.shown("x.b.example").await, first.fingerprint());
     let mut of_first = gateway.client("a.example").connect().await.unwrap();
 
-    assert_eq!(gateway.put("web", &pair(&second)).await.status, 204);
+    assert_eq!(gateway.put("certificates", "web", &pair(&second)).await.status, 200);
     gateway.shows("a.example", &second).await;
     assert_ne!(gateway.shown("x.b.example").await, first.fingerprint());
 
     // Other fields change while the key stays.
     let kept = json!({"cert": second.cert_pem(), "key": "unchanged", "hosts": ["c.example"]});
-    assert_eq!(gateway.put("web", &kept).await.status, 204);
+    assert_eq!(gateway.put("certificates", "web", &kept).await.status, 200);
     gateway.shows("c.example", &second).await;
 
-    assert_eq!(gateway.delete("web").await.status, 204);
+    assert_eq!(gateway.delete("web").await.status, 200);
     eventually("the certificate is gone", || async { gateway.shown("c.example").await != second.fingerprint() }).await;
     assert_eq!(gateway.delete("web").await.status, 404);
     for connection in [&mut open, &mut of_first] {
@@ -138,7 +130,7 @@ async fn what_is_wrong_with_a_certificate_is_said_and_nothing_is_stored() {
         ),
         (json!({"cert": issued.cert_pem(), "key": issued.key_pem(), "client_auth": "sometimes"}), "client_auth"),
     ] {
-        let refused = gateway.put("web", &certificate).await;
+        let refused = gateway.put("certificates", "web", &certificate).await;
         assert_eq!(refused.status, 422, "{reason}");
         assert!(refused.text().contains(reason), "{reason}: {}", refused.text());
         assert!(!refused.text().contains("PRIVATE KEY"));
@@ -151,7 +143,7 @@ async fn a_private_key_is_nowhere_in_plain_text() {
     let mut gateway = TlsGateway::prepare(&["file.example"], json!({"log": {"error": {"level": "trace"}}}));
     gateway.boot().await;
     let issued = gateway.ca.host(&["a.example"]);
-    assert_eq!(gateway.put("web", &pair(&issued)).await.status, 204);
+    assert_eq!(gateway.put("certificates", "web", &pair(&issued)).await.status, 201);
     gateway.shows("a.example", &issued).await;
 
     let shown = gateway.get_admin("/admin/v2/certificates/web").await;
@@ -221,7 +213,7 @@ async fn gateways_of_a_cluster_need_the_same_key_and_rotate_to_another() {
     let mut first = on_etcd(&etcd, Some(KEYS[0]));
     first.boot().await;
     let issued = first.ca.host(&["a.example"]);
-    assert_eq!(first.put("web", &pair(&issued)).await.status, 204);
+    assert_eq!(first.put("certificates", "web", &pair(&issued)).await.status, 201);
     first.shows("a.example", &issued).await;
     let before = etcd.get("gw/certificates/web").await.unwrap();
     assert!(before.contains("sealed:v1:") && !before.contains("PRIVATE KEY"));
@@ -261,7 +253,7 @@ async fn a_broken_certificate_of_the_store_keeps_the_last_good_one_or_closes_its
     let mut gateway = on_etcd(&etcd, Some(KEYS[0]));
     gateway.boot().await;
     let wildcard = gateway.ca.host(&["*.example.com", "a.example"]);
-    assert_eq!(gateway.put("web", &pair(&wildcard)).await.status, 204);
+    assert_eq!(gateway.put("certificates", "web", &pair(&wildcard)).await.status, 201);
     gateway.shows("a.example", &wildcard).await;
 
     etcd.put_text("gw/certificates/web", "{\"cert\": \"nothing\"}").await;

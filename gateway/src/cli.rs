@@ -13,6 +13,7 @@ use crate::server::{self, Predecessor, RunOptions};
 
 mod check;
 mod register;
+mod remote;
 mod secrets;
 mod store;
 
@@ -40,6 +41,8 @@ enum Command {
     Check(FileArg),
     /// Keep a node of a service registered, as long as this process or a command runs.
     Register(Box<register::RegisterArgs>),
+    #[command(flatten)]
+    Remote(remote::RemoteCommand),
     /// Move what a store holds.
     #[command(subcommand)]
     Store(store::StoreCommand),
@@ -121,6 +124,7 @@ fn execute(command: Command, factories: Vec<Factory>) -> anyhow::Result<ExitCode
         Command::Upgrade(file) => tell(&file, server::Command::Upgrade)?,
         Command::Check(file) => return check::run(&load(&file)?, factories),
         Command::Register(args) => return register::run(&args),
+        Command::Remote(command) => return remote::run(&command),
         Command::Store(command) => store::run(&command)?,
         Command::Admin(AdminCommand::ResetPassword { file, user }) => reset_password(&load(&file)?, &user)?,
         Command::Secrets(SecretsCommand::Rotate { file, generate }) => secrets::rotate(&load(&file)?, generate)?,

@@ -23,6 +23,7 @@ pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod history;
 pub mod pipeline;
 pub mod proxy;
 pub mod registration;

@@ -299,12 +299,17 @@ impl Gateway {
 
     /// Creates or replaces the settings of a service.
     pub async fn service(&self, name: &str, settings: Value) {
-        let put = Request::new("PUT", &format!("/admin/v2/services/{name}"))
-            .header("X-Api-Token", TOKEN)
-            .body(settings.to_string())
-            .send(self.admin)
-            .await;
-        assert_eq!(put.status, 204, "service {name}: {}", put.text());
+        let put = self.put("services", name, &settings).await;
+        assert!(matches!(put.status, 200 | 201), "service {name}: {}", put.text());
+    }
+
+    /// Creates or replaces an object, whatever is there.
+    pub async fn put(&self, kind: &str, name: &str, object: &Value) -> Response {
+        let path = format!("/admin/v2/{kind}/{name}");
+        let is_there = self.get_admin(&path).await.status == 200;
+        let condition = if is_there { "If-Match" } else { "If-None-Match" };
+        let put = Request::new("PUT", &path).header("X-Api-Token", TOKEN).header(condition, "*");
+        put.body(object.to_string()).send(self.admin).await
     }
 
     /// Creates a route to a service with these nodes, and waits until it is served.

@@ -4,18 +4,23 @@
 //! It validates by a dry run it is given, writes to the store with guards, and learns of changes
 //! like everyone else: by the watch. It knows nothing of the data plane.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
 mod answer;
+mod asked;
 mod auth;
 mod body;
 mod cors;
 mod dashboard;
+mod declared;
 mod front;
+mod history;
+mod journal;
+mod kinds;
 mod legacy;
 mod live;
 mod objects;
@@ -26,9 +31,11 @@ mod registrations;
 mod serve;
 mod stall;
 mod status;
+mod unfinished;
 mod v2;
 mod write;
 
+pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
 pub use live::{By, LiveDeps, OwnFigures, Services};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
@@ -42,6 +49,8 @@ use crate::store::SharedStore;
 
 /// Says whether an object would compile: its key without the data prefix, and its value.
 pub type Check = Arc<dyn Fn(&str, &[u8]) -> Result<(), Invalid> + Send + Sync>;
+/// Says what is odd about an object that is valid: its key without the data prefix, and its value.
+pub type Advise = Arc<dyn Fn(&str, &[u8]) -> Vec<String> + Send + Sync>;
 /// Reads the log level, or sets it to the one given; the error is for the operator.
 pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + Sync>;
 
@@ -67,6 +76,8 @@ pub struct AdminDeps {
     pub data_prefix: String,
     /// The dry run of a save.
     pub check: Check,
+    /// What is odd about an object, though valid.
+    pub advise: Advise,
     /// The plugins a route may name.
     pub plugins: Vec<PluginInfo>,
     /// What `GET /admin/v2/status` answers. Must not block.
@@ -90,6 +101,16 @@ pub struct Admin {
     registrar: Registrar,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
+    /// Looks after what is not finished.
+    looking_after: OnceLock<tokio::task::AbortHandle>,
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        if let Some(looking_after) = self.looking_after.get() {
+            looking_after.abort();
+        }
+    }
 }
 
 impl Admin {
@@ -99,7 +120,9 @@ impl Admin {
     pub fn new(deps: AdminDeps) -> Arc<Self> {
         let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()) })
+        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), looking_after: OnceLock::new() });
+        admin.looking_after.get_or_init(|| tokio::spawn(unfinished::look_after(Arc::downgrade(&admin))).abort_handle());
+        admin
     }
 
     /// The API and the panel. `source` says where the client's address comes from: of the API's own

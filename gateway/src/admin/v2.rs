@@ -15,19 +15,34 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, live, objects, registrations};
+use super::{Admin, answer, body, declared, history, live, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
-pub(super) const PATHS: [&str; 17] = [
+pub(super) const PATHS: &[&str] = &[
     "/status",
     "/log-level",
+    "/routes",
+    "/routes/a",
     "/services",
     "/services/a",
+    "/nodes",
+    "/nodes/a.b",
+    "/node-overlays",
+    "/node-overlays/a.b",
     "/global-plugins",
     "/global-plugins/a",
     "/certificates",
     "/certificates/a",
+    "/export",
+    "/apply",
+    "/history",
+    "/history/diff",
+    "/history/pending",
+    "/history/1",
+    "/history/1/restore",
+    "/history/1/confirm",
+    "/history/1/undo",
     "/registrations",
     "/registrations/demo1/127.0.0.1:1",
     "/registrations/demo1/127.0.0.1:1/heartbeat",
@@ -40,19 +55,13 @@ pub(super) const PATHS: [&str; 17] = [
 ];
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
-    let objects = objects::KINDS.iter().fold(Router::new(), |router, kind| {
-        let one = get(move |state, id| objects::get(kind, state, id))
-            .put(move |state, id, request| objects::put(kind, state, id, request))
-            .delete(move |state, id, who, call| objects::delete(kind, state, id, who, call));
-        router
-            .route(&format!("/{}", kind.path), get(move |state| objects::list(kind, state)))
-            .route(&format!("/{}/{{id}}", kind.path), one)
-    });
-    objects
+    objects::router()
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
         .merge(live::router())
+        .merge(history::router())
+        .merge(declared::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")

@@ -25,6 +25,8 @@ pub const HEAD: &str = "gw/head";
 pub const GATEWAYS: &str = "gw/gateways/";
 /// What gateways make credentials with, to ask each other.
 pub const PEER_SECRET: &str = "gw/secrets/peer";
+/// There while a change larger than a transaction is being made: nothing is published meanwhile.
+pub const JOURNAL: &str = "gw/journal/open";
 /// What control watches; nothing else in the store is configuration.
 pub const WATCHED: [&str; 6] = [ROUTES, NODES, SERVICES, PLUGINS, OVERLAYS, CERTIFICATES];
 

@@ -130,13 +130,14 @@ fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
     // The first gateway lists resolving a service's nodes as a plugin.
     let discovery =
         PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
-    let (status, secrets) = (Arc::clone(parts), Arc::clone(&parts.secrets));
+    let (status, adviser, secrets) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
         plugins: std::iter::once(discovery).chain(plugins).collect(),
         check: Arc::new(move |key, value| checker.check(key, value)),
+        advise: Arc::new(move |key, value| adviser.checker.advise(&adviser.handle.load(), key, value)),
         seal: Arc::new(move |place, plain| secrets.seal(place, plain.as_bytes()).map_err(|e| e.to_string())),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),

@@ -17,6 +17,7 @@ use crate::telemetry::{RouteMetrics, ServiceMetrics};
 use crate::tls::CertStore;
 use crate::upstream::{RetryOn, Upstream};
 
+mod advice;
 pub mod change;
 mod compile;
 mod health;

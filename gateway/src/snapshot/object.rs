@@ -59,6 +59,11 @@ impl Checker {
         Self { secrets, tls, ..self }
     }
 
+    /// How paths are read.
+    pub(super) fn rules(&self) -> &PathRules {
+        &self.rules
+    }
+
     /// The plugins routes may name.
     pub fn registry(&self) -> &Registry {
         &self.registry

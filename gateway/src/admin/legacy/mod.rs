@@ -18,7 +18,8 @@ mod services;
 
 use super::auth::{Denied, Principal};
 use super::front::Call;
-use super::{Admin, answer, body, dashboard};
+use super::{Admin, answer, body, dashboard, write};
+use crate::history::{Author, Origin};
 
 /// What a path does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,6 +61,13 @@ pub(super) struct Caller {
 }
 
 impl Caller {
+    /// What it wants, as a change is asked for.
+    fn request(&self) -> write::Request {
+        let name = self.principal.name().to_owned();
+        let author = Author { name, origin: Origin::OldApi, address: Some(self.from) };
+        write::Request { author, reason: None, confirm_within: None, is_dry_run: false }
+    }
+
     /// Notes a change in the log.
     fn changed(&self, what: &str, key: &str) {
         log::info!("admin: {} from {} {what} {key:?}", self.principal.name(), self.from);

@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use super::identity::{self, Known, NoKey};
 use super::{Admin, Caller, answer, fields, key_field, listed, lua_error, stored_object, text_field};
 use crate::admin::write::{Change, Plan, Refused, now_ms};
+use crate::history::Head;
 use crate::resource::{key, stored};
-use crate::store::{Kv, Lease, Op};
+use crate::store::Kv;
 
 const SAVE_FAILED: &str = "路由配置保存失败，请重试或联系系统维护人员：";
 const REMOVE_FAILED: &str = "路由删除失败，请重试或联系系统维护人员：";
@@ -39,8 +40,8 @@ pub(super) async fn save(admin: &Admin, caller: &Caller, body: &[u8]) -> Respons
     };
     let Some(prefix) = text_field(&fields, "prefix") else { return lua_error() };
     let change = Save { sent_key: key_field(&fields), prefix: prefix.trim().to_owned(), fields };
-    match admin.apply(&change).await {
-        Ok(()) => {
+    match admin.apply(&change, &caller.request()).await {
+        Ok(_) => {
             caller.changed("saved the route of", &change.prefix);
             answer::text(StatusCode::OK, "ok")
         }
@@ -53,8 +54,8 @@ pub(super) async fn remove(admin: &Admin, caller: &Caller, body: &[u8]) -> Respo
     let Some(id) = fields.as_ref().and_then(key_field) else {
         return answer::text(StatusCode::BAD_REQUEST, NO_PARAMETER);
     };
-    match admin.apply(&Remove { id: &id }).await {
-        Ok(()) => {
+    match admin.apply(&Remove { id: &id }, &caller.request()).await {
+        Ok(_) => {
             caller.changed("removed the route", &id);
             answer::text(StatusCode::OK, "ok")
         }
@@ -70,7 +71,7 @@ struct Save {
 
 #[async_trait]
 impl Change for Save {
-    async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
         let family = admin.key(key::ROUTES);
         let entries = self.candidates(admin, &family).await?;
         let known: Vec<Known> = entries.iter().filter_map(|kv| known(&family, kv)).collect();
@@ -83,12 +84,9 @@ impl Change for Save {
         admin.check(&format!("{}{id}", key::ROUTES), &value)?;
 
         let mut plan = Plan::default();
-        let written = format!("{family}{id}");
-        plan.expect(&written, target);
-        plan.ops.push(Op::Put { key: written, value: value.into(), lease: Lease::Keep });
+        plan.put_keeping_lease(format!("{family}{id}"), target, value);
         if let Some(moved) = moved {
-            plan.expect(&moved.key, Some(moved));
-            plan.ops.push(Op::delete(&*moved.key));
+            plan.delete(moved);
         }
         Ok(plan)
     }
@@ -157,12 +155,11 @@ struct Remove<'a> {
 
 #[async_trait]
 impl Change for Remove<'_> {
-    async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
         let mut plan = Plan::default();
         let full = admin.key(&format!("{}{}", key::ROUTES, self.id));
         if let Some(kv) = admin.deps.store.get(&full).await? {
-            plan.expect(&full, Some(&kv));
-            plan.ops.push(Op::delete(full));
+            plan.delete(&kv);
         }
         Ok(plan)
     }

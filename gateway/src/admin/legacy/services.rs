@@ -12,8 +12,9 @@ use serde_json::{Map, Value, json};
 
 use super::{Admin, Caller, answer, fields, key_field, listed, lua_error, stored_object, text_field};
 use crate::admin::write::{Change, Plan, Refused, now_ms};
+use crate::history::Head;
 use crate::resource::{NodeOverlay, NodeState, key, stored};
-use crate::store::{Kv, Op, StoreError};
+use crate::store::{Kv, StoreError};
 
 pub(super) async fn list(admin: &Admin) -> Response {
     match nodes(admin).await {
@@ -37,8 +38,8 @@ pub(super) async fn save(admin: &Admin, caller: &Caller, body: &[u8]) -> Respons
         upstream: upstream.trim().to_owned(),
         fields,
     };
-    match admin.apply(&change).await {
-        Ok(()) => {
+    match admin.apply(&change, &caller.request()).await {
+        Ok(_) => {
             caller.changed("saved the node", &change.id);
             answer::text(StatusCode::OK, "ok")
         }
@@ -49,8 +50,8 @@ pub(super) async fn save(admin: &Admin, caller: &Caller, body: &[u8]) -> Respons
 pub(super) async fn remove(admin: &Admin, caller: &Caller, body: &[u8]) -> Response {
     let Ok(Some(fields)) = fields(body) else { return lua_error() };
     let Some(id) = text_field(&fields, "key") else { return lua_error() };
-    match admin.apply(&Remove { id: &id }).await {
-        Ok(()) => {
+    match admin.apply(&Remove { id: &id }, &caller.request()).await {
+        Ok(_) => {
             caller.changed("removed the node", &id);
             answer::text(StatusCode::OK, "ok")
         }
@@ -98,7 +99,7 @@ struct Save {
 
 #[async_trait]
 impl Change for Save {
-    async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
         let node_key = admin.key(&format!("{}{}", key::NODES, self.id));
         let overlay_key = admin.key(&format!("{}{}", key::OVERLAYS, self.id));
         let node = admin.deps.store.get(&node_key).await?;
@@ -113,22 +114,22 @@ impl Change for Save {
             Some(sent) => remove_node(admin, sent, &mut plan).await?,
             None => None,
         };
-        plan.expect(&node_key, node.as_ref());
-        plan.expect(&overlay_key, overlay.as_ref());
         match node.as_ref().filter(|node| node.lease.is_some()) {
             Some(leased) => {
                 let value = self.overlay(leased, overlay.as_ref());
                 admin.check(&format!("{}{}", key::OVERLAYS, self.id), &value)?;
-                plan.ops.push(Op::put(overlay_key, value));
+                plan.expect(&node_key, node.as_ref());
+                plan.put(overlay_key, overlay.as_ref(), value);
             }
             None => {
                 let value = self.object(moved.as_ref().or(node.as_ref()));
                 admin.check(&format!("{}{}", key::NODES, self.id), &value)?;
-                plan.ops.push(Op::put(node_key, value));
+                plan.put(node_key, node.as_ref(), value);
                 // The save has the weight and status that lists showed; under an overlay they
                 // would have no effect.
-                if overlay.is_some() {
-                    plan.ops.push(Op::delete(overlay_key));
+                match &overlay {
+                    Some(overlay) => plan.delete(overlay),
+                    None => plan.expect(&overlay_key, None),
                 }
             }
         }
@@ -178,7 +179,7 @@ struct Remove<'a> {
 
 #[async_trait]
 impl Change for Remove<'_> {
-    async fn plan(&self, admin: &Admin) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
         let mut plan = Plan::default();
         remove_node(admin, self.id, &mut plan).await?;
         Ok(plan)
@@ -189,12 +190,10 @@ impl Change for Remove<'_> {
 async fn remove_node(admin: &Admin, id: &str, plan: &mut Plan) -> Result<Option<Kv>, StoreError> {
     let node_key = admin.key(&format!("{}{id}", key::NODES));
     let Some(node) = admin.deps.store.get(&node_key).await? else { return Ok(None) };
-    plan.expect(&node_key, Some(&node));
-    plan.ops.push(Op::delete(node_key));
+    plan.delete(&node);
     let overlay_key = admin.key(&format!("{}{id}", key::OVERLAYS));
     if let Some(overlay) = admin.deps.store.get(&overlay_key).await? {
-        plan.expect(&overlay_key, Some(&overlay));
-        plan.ops.push(Op::delete(overlay_key));
+        plan.delete(&overlay);
     }
     Ok(Some(node))
 }

@@ -17,8 +17,10 @@ use crate::resource::{Invalid, Node, NodeOverlay, Route, Service};
 
 mod auth;
 mod changes;
+mod declared;
 mod front;
 mod golden;
+mod history;
 mod limits;
 mod live;
 mod nodes;
@@ -123,6 +125,7 @@ impl Api {
             store: Arc::clone(&store) as _,
             data_prefix: P.into(),
             check: Arc::new(check),
+            advise: Arc::new(|_, _| Vec::new()),
             plugins: vec![
                 plugin("discovery", "服务发现插件", "v1.0"),
                 plugin("default", "默认插件", "v1.0"),
