@@ -297,6 +297,40 @@ async fn a_change_of_many_objects_goes_live_as_one_though_its_writer_is_killed()
 }
 
 #[tokio::test]
+async fn what_is_changed_past_the_admin_api_is_in_the_history_once_and_can_be_taken_back() {
+    let etcd = Etcd::start().await;
+    let (mut one, two) = tokio::join!(Gateway::on(&etcd), Gateway::on(&etcd));
+    one.service("shop", json!({"max_tries": 1})).await;
+    let newest = async |gateway: &Gateway| -> Value {
+        call(gateway, "GET", "history?limit=1", "").await.expect(200).json()["items"][0].clone()
+    };
+    eventually("both gateways look", || async { etcd.get("gw/external").await.is_some() }).await;
+    etcd.put("gw/services/shop", &json!({"max_tries": 7})).await;
+    etcd.put("gw/services/other", &json!({"max_tries": 1})).await;
+    eventually("it is recorded", || async { newest(&one).await["author"]["origin"] == "external" }).await;
+    let recorded = newest(&one).await;
+    assert_eq!(recorded["revision"], 2, "{recorded}");
+    let full = call(&one, "GET", "history/2", "").await.expect(200).json();
+    assert_eq!(full["changes"][1]["fields"], json!([{"path": "max_tries", "before": 1, "after": 7}]), "{full}");
+    // A node that registers itself is no change.
+    etcd.put_leased("discovery/shop.1", &json!({"service_name": "shop", "upstream": "127.0.0.1:9"}), 30).await;
+
+    let mut two = two;
+    tokio::join!(one.stop(), two.stop());
+    etcd.delete("gw/services/other").await;
+    one.boot().await;
+    eventually("what was changed meanwhile is found", || async { newest(&one).await["revision"] == 3 }).await;
+    assert_eq!(newest(&one).await["changes"], json!([{"kind": "services", "name": "other", "action": "delete"}]));
+    call(&one, "POST", "history/1/restore", "").await.expect(200);
+    assert_eq!(call(&one, "GET", "services/shop", "").await.json()["max_tries"], 1);
+    two.boot().await;
+    call(&one, "PATCH", "services/shop", "{\"max_tries\": 2}").await.expect(200);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let all = call(&one, "GET", "history", "").await.expect(200).json();
+    assert_eq!(all["revision"], 5, "what the Admin API does is recorded once: {all}");
+}
+
+#[tokio::test]
 async fn what_is_legal_but_odd_is_told_in_the_answer() {
     let gateway = Gateway::start().await;
     let upstream = Upstream::saying("shop").await;

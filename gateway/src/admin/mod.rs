@@ -10,6 +10,7 @@ use axum::Router;
 use http::HeaderValue;
 use tokio::sync::Mutex;
 
+mod access;
 mod answer;
 mod asked;
 mod auth;
@@ -17,6 +18,7 @@ mod body;
 mod cors;
 mod dashboard;
 mod declared;
+mod external;
 mod front;
 mod history;
 mod journal;
@@ -24,6 +26,7 @@ mod kinds;
 mod legacy;
 mod live;
 mod objects;
+mod oidc;
 mod path;
 mod peer;
 mod problem;
@@ -56,6 +59,8 @@ pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + 
 
 /// Encrypts a secret for the key of the store it will lie under; the error is for the operator.
 pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+/// Decrypts what was sealed for a key of the store; the error is for the operator.
+pub type Open = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +89,8 @@ pub struct AdminDeps {
     pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Encrypts secrets before they are stored.
     pub seal: Seal,
+    /// Decrypts those the Admin API needs itself.
+    pub open: Open,
     /// The level of the error log.
     pub log_level: LogLevel,
     /// Its section of the configuration.
@@ -99,9 +106,10 @@ pub struct Admin {
     deps: AdminDeps,
     auth: auth::Auth,
     registrar: Registrar,
+    oidc: Option<oidc::Oidc>,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
-    /// Looks after what is not finished.
+    /// Looks after what is not finished, and what is not recorded.
     looking_after: OnceLock<tokio::task::AbortHandle>,
 }
 
@@ -118,10 +126,14 @@ impl Admin {
     /// tokens in the store. `first_start` comes before it.
     #[must_use]
     pub fn new(deps: AdminDeps) -> Arc<Self> {
-        let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
+        let auth = auth::Auth::new(&deps);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), looking_after: OnceLock::new() });
-        admin.looking_after.get_or_init(|| tokio::spawn(unfinished::look_after(Arc::downgrade(&admin))).abort_handle());
+        let oidc = deps.config.oidc.clone().map(oidc::Oidc::new);
+        let admin =
+            Arc::new(Self { deps, auth, registrar, oidc, writing: Mutex::new(()), looking_after: OnceLock::new() });
+        let known = Arc::downgrade(&admin);
+        let both = async move { tokio::join!(unfinished::look_after(known.clone()), external::look_after(known)) };
+        admin.looking_after.get_or_init(|| tokio::spawn(both).abort_handle());
         admin
     }
 

@@ -50,7 +50,8 @@ pub(super) async fn look_after(admin: Weak<Admin>) {
     }
 }
 
-async fn at(time: Option<Instant>) {
+/// Waits until then; for ever without a time.
+pub(super) async fn at(time: Option<Instant>) {
     match time {
         Some(time) => tokio::time::sleep_until(time).await,
         None => std::future::pending().await,

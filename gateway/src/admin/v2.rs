@@ -15,7 +15,7 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, declared, history, live, objects, registrations};
+use super::{Admin, access, answer, body, declared, history, live, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
@@ -62,12 +62,14 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .merge(live::router())
         .merge(history::router())
         .merge(declared::router())
+        .merge(access::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(|| async {
             Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
         })
         // Around the fallbacks too: who is not logged in does not learn which paths there are.
         .layer(middleware::from_fn_with_state(admin, authenticated))
+        .merge(access::open_router())
 }
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
@@ -77,7 +79,7 @@ async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, ne
             Err(problem) => problem.into_response(),
         };
     }
-    let denied = match admin.auth.authenticate(request.headers()).await {
+    let denied = match admin.auth.authenticate(request.method(), request.headers()).await {
         Ok(principal) if !principal.is_full() && !registrations::has(&request) => {
             return Problem::new(StatusCode::FORBIDDEN, "this token may only register nodes").into_response();
         }
@@ -92,6 +94,10 @@ async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, ne
         Denied::BadToken | Denied::UnknownUser => {
             Problem::new(StatusCode::UNAUTHORIZED, "the token is not valid or has ended; log in again")
         }
+        Denied::Forged => Problem::new(
+            StatusCode::FORBIDDEN,
+            "a call with the session's cookie needs its X-CSRF-Token and must come from this gateway's own pages",
+        ),
         Denied::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store has not answered yet"),
     }
     .into_response()

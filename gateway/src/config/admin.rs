@@ -7,6 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::OidcConfig;
+
 /// The Admin API.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -25,6 +27,11 @@ pub struct AdminConfig {
     /// How long a login lasts.
     #[serde(with = "humantime_serde")]
     pub token_lifetime: Duration,
+    /// How long a session of the panel lasts.
+    #[serde(with = "humantime_serde")]
+    pub session_lifetime: Duration,
+    /// Who else says who a user of the panel is.
+    pub oidc: Option<OidcConfig>,
     /// The secret logins are signed with; made at the first start when absent.
     #[serde(skip_serializing)]
     pub jwt_secret: Option<String>,
@@ -45,6 +52,8 @@ impl Default for AdminConfig {
             allow: vec!["127.0.0.1/32".parse().expect("a valid network"), "::1/128".parse().expect("a valid network")],
             cors_origins: Vec::new(),
             token_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            session_lifetime: Duration::from_secs(12 * 60 * 60),
+            oidc: None,
             jwt_secret: None,
             account: BTreeMap::new(),
             tokens: BTreeMap::new(),

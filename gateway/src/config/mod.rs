@@ -14,6 +14,7 @@ mod client;
 mod legacy;
 mod load;
 mod log;
+mod oidc;
 mod secrets;
 mod server;
 mod store;
@@ -27,6 +28,8 @@ pub use client::{
 };
 pub use load::{ConfigError, load};
 pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
+pub(crate) use oidc::is_safe;
+pub use oidc::{OidcConfig, OidcRole};
 pub use secrets::SecretsConfig;
 pub use server::{ShutdownConfig, UpgradeConfig};
 pub use store::{EmbeddedConfig, EtcdConfig, EtcdTlsConfig, SnapshotConfig, StoreConfig, StoreKind};

@@ -199,6 +199,13 @@ fn is_base_url(url: &str) -> bool {
 
 /// A token whose limits are half said must not become one without limits.
 fn tokens(config: &Config) -> Result<(), Problem> {
+    let lifetime = config.admin.session_lifetime;
+    if lifetime < Duration::from_secs(60) || lifetime > Duration::from_secs(30 * 86_400) {
+        return Err(problem("admin.session_lifetime", "must be from 1m to 30d, such as 12h"));
+    }
+    if let Some(Err((field, reason))) = config.admin.oidc.as_ref().map(super::OidcConfig::check) {
+        return Err(problem(&format!("admin.oidc.{field}"), reason));
+    }
     for token in config.admin.tokens.values() {
         let wrong = |reason: &str| Err(problem("admin.tokens", format!("the token \"{}\": {reason}", token.desc)));
         match &token.may {

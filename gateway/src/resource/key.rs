@@ -19,6 +19,8 @@ pub const OVERLAYS: &str = "gw/nodes/";
 pub const CERTIFICATES: &str = "gw/certificates/";
 /// The fingerprint of the key that secrets are encrypted with.
 pub const SECRETS_KEY: &str = "gw/secrets/key";
+/// Authenticators of users: `gw/totp/<name>`. Not configuration, but they hold secrets too.
+pub const TOTP: &str = "gw/totp/";
 /// Guarded and bumped by every admin write.
 pub const HEAD: &str = "gw/head";
 /// What gateways say of themselves, each under a lease: `gw/gateways/<id>`.

@@ -130,7 +130,8 @@ fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
     // The first gateway lists resolving a service's nodes as a plugin.
     let discovery =
         PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
-    let (status, adviser, secrets) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(&parts.secrets));
+    let (status, adviser) = (Arc::clone(parts), Arc::clone(parts));
+    let (secrets, keys) = (Arc::clone(&parts.secrets), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
     AdminDeps {
         store: Arc::clone(&parts.store),
@@ -139,6 +140,10 @@ fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
         check: Arc::new(move |key, value| checker.check(key, value)),
         advise: Arc::new(move |key, value| adviser.checker.advise(&adviser.handle.load(), key, value)),
         seal: Arc::new(move |place, plain| secrets.seal(place, plain.as_bytes()).map_err(|e| e.to_string())),
+        open: Arc::new(move |place, sealed| {
+            let plain = keys.open(place, sealed).map_err(|e| e.to_string())?;
+            String::from_utf8(plain).map_err(|_| "it is not text".to_owned())
+        }),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),
         config: parts.config.admin.clone(),

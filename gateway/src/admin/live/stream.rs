@@ -9,7 +9,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use http::request::Parts;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 
@@ -81,7 +81,7 @@ impl Drop for Ending {
 async fn no_longer_let_in(admin: &Admin, headers: &HeaderMap) {
     loop {
         tokio::time::sleep(RECHECK).await;
-        match admin.auth.authenticate(headers).await {
+        match admin.auth.authenticate(&Method::GET, headers).await {
             // Who was let in stays so while the store is away.
             Ok(_) | Err(Denied::Unavailable) => {}
             Err(_) => return,
