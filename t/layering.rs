@@ -11,6 +11,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "cluster",
             "config",
             "control",
             "proxy",
@@ -32,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "cluster",
             "config",
             "resource",
             "secret",
@@ -45,6 +47,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("cluster", &["resource", "store", "telemetry"]),
     ("registration", &["store", "resource"]),
     ("history", &[]),
     ("control", &["config", "store", "resource", "snapshot", "telemetry"]),

@@ -19,6 +19,7 @@ use ws_cloud_plugin_sdk::Factory;
 
 pub mod admin;
 mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod demo;

@@ -26,6 +26,7 @@ mod history;
 mod journal;
 mod kinds;
 mod legacy;
+mod live;
 mod objects;
 mod oidc;
 mod path;
@@ -43,6 +44,7 @@ pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
 pub use calls::CallEnded;
 pub use explain::{Explain, Unexplained};
+pub use live::{By, LiveDeps, OwnFigures, Services};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
@@ -103,6 +105,8 @@ pub struct AdminDeps {
     pub config: AdminConfig,
     /// The `Server` header.
     pub server_header: String,
+    /// What happens, how things are, and who else there is.
+    pub live: LiveDeps,
 }
 
 /// The Admin API's state, shared by its listeners.

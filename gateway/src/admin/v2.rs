@@ -15,7 +15,7 @@ use serde_json::json;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, access, answer, body, declared, explain, history, objects, registrations};
+use super::{Admin, access, answer, body, declared, explain, history, live, objects, registrations};
 
 /// The paths here, relative to `/admin/v2`, for the test that walks them.
 #[cfg(test)]
@@ -47,6 +47,12 @@ pub(super) const PATHS: &[&str] = &[
     "/registrations",
     "/registrations/demo1/127.0.0.1:1",
     "/registrations/demo1/127.0.0.1:1/heartbeat",
+    "/events",
+    "/requests",
+    "/state/services",
+    "/state/services/a",
+    "/gateways",
+    "/figures",
 ];
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
@@ -55,6 +61,7 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
         .merge(explain::router())
+        .merge(live::router())
         .merge(history::router())
         .merge(declared::router())
         .merge(access::router())
@@ -68,6 +75,12 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
 }
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
+    if let Some(admitted) = live::of_a_gateway(&admin, &request) {
+        return match admitted {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+    }
     let denied = match admin.auth.authenticate(request.method(), request.headers()).await {
         Ok(principal) if !principal.is_full() && !registrations::has(&request) => {
             return Problem::new(StatusCode::FORBIDDEN, "this token may only register nodes").into_response();

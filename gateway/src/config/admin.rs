@@ -17,6 +17,9 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// Whether the old paths `/admin` and `/dashboard` are answered on the data ports too.
     pub on_gateway_ports: bool,
+    /// Where other gateways of the store reach it, such as `http://10.0.0.1:12000`; `listen` when absent,
+    /// unless that is an address of this machine only, or of all its networks.
+    pub advertise: Option<String>,
     /// Who may reach it, as addresses or CIDRs.
     pub allow: Vec<IpNet>,
     /// Origins that browsers may call it from.
@@ -45,6 +48,7 @@ impl Default for AdminConfig {
         Self {
             listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_000)),
             on_gateway_ports: false,
+            advertise: None,
             allow: vec!["127.0.0.1/32".parse().expect("a valid network"), "::1/128".parse().expect("a valid network")],
             cors_origins: Vec::new(),
             token_lifetime: Duration::from_secs(7 * 24 * 60 * 60),

@@ -181,7 +181,21 @@ fn limits(config: &Config) -> Result<(), Problem> {
             "`*` and `null` are not accepted; name each origin, such as https://panel.example.com",
         ));
     }
+    if config.admin.advertise.as_deref().is_some_and(|url| !is_base_url(url)) {
+        let cure = "must be where other gateways reach this one's Admin API, such as http://10.0.0.1:12000";
+        return Err(problem("admin.advertise", cure));
+    }
     Ok(())
+}
+
+/// Whether this is a scheme, a host and perhaps a port, and nothing else.
+fn is_base_url(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let has_host = url.authority().is_some_and(|at| !at.host().is_empty() && !at.as_str().contains('@'));
+    has_host
+        && matches!(url.scheme_str(), Some("http" | "https"))
+        && matches!(url.path(), "" | "/")
+        && url.query().is_none()
 }
 
 /// A token whose limits are half said must not become one without limits.

@@ -80,7 +80,8 @@ pub(super) async fn request(mut course: Course, route: &CompiledRoute, shown: &m
         let runtime = Handle::current();
         let hook = move |instance: &Instance, course: &mut Course| {
             let mut request = RequestCtx::new(&mut course.head, &mut course.state);
-            let decided = async { tokio::time::timeout(PATIENCE, instance.request_filter_async(false, &mut request)).await };
+            let decided =
+                async { tokio::time::timeout(PATIENCE, instance.request_filter_async(false, &mut request)).await };
             runtime.block_on(decided).ok()
         };
         let Some((returned, flow)) = run(instance, course, shown, place, hook).await else {

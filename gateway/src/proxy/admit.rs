@@ -30,6 +30,9 @@ pub(super) enum Admission {
 
 impl Proxy {
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Admission> {
+        if self.metrics.tap.is_on() {
+            self.begin_live(session, ctx);
+        }
         if let Err(refusal) = self.find_route(session, ctx) {
             return Ok(Admission::Refuse(refusal));
         }

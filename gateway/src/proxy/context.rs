@@ -13,8 +13,8 @@ use super::overload::Share;
 use super::trace::error_name;
 use crate::pipeline::BodyBuffers;
 use crate::snapshot::CompiledRoute;
-use crate::telemetry::RequestGuard;
 use crate::telemetry::tracing::Trace;
+use crate::telemetry::{LiveRequest, RequestGuard};
 use crate::upstream::{InFlight, Outcome, ReadDeadline, Tried, Upstream};
 
 /// How the request is carried to the upstream.
@@ -84,6 +84,8 @@ pub struct Context {
     pub(super) response_filter_failed: bool,
     /// The status of an answer of our own.
     pub(super) answered: Option<u16>,
+    /// What is shown of it to those who watch requests, when someone may want it.
+    pub(super) live: Option<Box<LiveRequest>>,
 }
 
 impl Context {
@@ -117,6 +119,7 @@ impl Context {
             plugin_answer: None,
             response_filter_failed: false,
             answered: None,
+            live: None,
         }
     }
 

@@ -36,6 +36,7 @@ mod head;
 mod http2;
 mod idle;
 mod limits;
+mod live;
 mod node;
 mod overload;
 mod proxy_protocol;
@@ -119,6 +120,11 @@ impl Proxy {
     /// Counts and logs a plugin's panic, and makes the error that ends the request with 500.
     fn panicked(&self, panic: &Panicked) -> Box<Error> {
         self.metrics.plugin_panics(panic.plugin).fetch_add(1, Ordering::Relaxed);
+        self.metrics.events.tell_some(
+            panic.plugin,
+            "plugin_panic",
+            || serde_json::json!({"plugin": panic.plugin, "reason": panic.to_string()}),
+        );
         log::error!("{panic}");
         answer::error(answer::INTERNAL)
     }

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{StatusCode, Version, header};
@@ -58,10 +59,12 @@ impl Proxy {
             _ => status,
         };
         let duration = ctx.started.elapsed();
-        match &ctx.route {
-            Some(route) => route.metrics.observe(status, duration),
-            None => self.unrouted.observe(status, duration),
-        }
+        let metrics = match &ctx.route {
+            Some(route) => &route.metrics,
+            None => &self.unrouted,
+        };
+        metrics.observe(status, duration);
+        metrics.bytes.fetch_add(session.body_bytes_sent() as u64, Ordering::Relaxed);
         log::debug!(
             "{} {} -> {} after {} tries in {duration:?}",
             session.req_header().method,
@@ -78,6 +81,9 @@ impl Proxy {
         }
         if self.access.is_on() {
             self.log_access(session, ctx, status);
+        }
+        if let Some(live) = ctx.live.take() {
+            self.show_live(live, session, ctx, status, duration);
         }
     }
 
@@ -183,7 +189,7 @@ pub(super) fn path_of(request: &RequestHeader) -> &[u8] {
     target.iter().position(|b| *b == b'?').map_or(target, |query| &target[..query])
 }
 
-fn protocol(version: Version) -> &'static str {
+pub(super) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",

@@ -14,6 +14,7 @@ impl Proxy {
     /// It is no load for a node either, and not counted in the budget.
     pub(super) fn connect_failed(&self, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
         ctx.attempt_failed(&error);
+        ctx.live_failed(&error);
         ctx.observe(Outcome::NoConnection);
         ctx.node_in_flight = None;
         let again =
@@ -33,6 +34,7 @@ impl Proxy {
         reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("node {peer}"));
+        ctx.live_failed(&error);
         // While the client owes a part of its request the node has nothing to answer. A stream of
         // messages may be silent, and is answered before it ends.
         if is_read_timeout(&error) && ctx.kind == Kind::Http && !session.as_downstream_mut().is_body_done() {

@@ -48,6 +48,8 @@ impl Proxy {
         if let Some(trace) = &mut ctx.trace {
             trace::pass_on(trace, ctx.attempts.len().saturating_sub(1), &mut head);
         }
+        drop(head);
+        ctx.live_sent(request);
         Ok(())
     }
 

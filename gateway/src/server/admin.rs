@@ -17,7 +17,8 @@ use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
 use crate::admin::{
-    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, serve, status_router,
+    Admin, AdminDeps, Limits, LiveDeps, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, serve,
+    status_router,
 };
 use crate::explain;
 use crate::proxy::Internal;
@@ -28,13 +29,13 @@ use crate::telemetry::ErrorLog;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The Admin API, when it is to be answered anywhere, and its first account.
-pub(super) fn make(parts: &Arc<Parts>) -> Option<Arc<Admin>> {
+pub(super) fn make(parts: &Arc<Parts>, live: LiveDeps) -> Option<Arc<Admin>> {
     let config = &parts.config;
     if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
         return None;
     }
     create_accounts(parts);
-    Some(Admin::new(admin_deps(parts)))
+    Some(Admin::new(admin_deps(parts, live)))
 }
 
 /// Opens admin and status to those who may reach them.
@@ -121,7 +122,7 @@ async fn try_create(parts: &Parts) -> bool {
     }
 }
 
-fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
+fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
     let checker = Arc::clone(&parts.checker);
     let plugins = checker.registry().factories().map(|factory| PluginInfo {
         name: factory.name.into(),
@@ -164,6 +165,7 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         }),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
+        live,
     }
 }
 

@@ -167,10 +167,10 @@ fn out(upstream: &Upstream, node: &str, state: &NodeState) -> Value {
 }
 
 /// A node that was left out and only gets single requests to show whether it is well is not up yet.
-fn is_up(state: &NodeState) -> bool {
+pub(super) fn is_up(state: &NodeState) -> bool {
     state.is_healthy() && !state.awaits_readmission()
 }
 
-fn ago(at: SystemTime) -> u64 {
+pub(super) fn ago(at: SystemTime) -> u64 {
     at.elapsed().unwrap_or_default().as_secs()
 }

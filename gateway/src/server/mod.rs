@@ -50,6 +50,7 @@ mod demo_hint;
 mod files;
 mod health;
 mod listening;
+mod live;
 mod memory;
 mod notify;
 mod options;
@@ -58,6 +59,7 @@ mod reload;
 pub(crate) mod secrets;
 mod shutdown;
 mod sockets;
+mod state;
 pub mod store;
 mod tracing;
 mod upgrade;
@@ -175,6 +177,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let names = Arc::new(Names::default());
     runtime.spawn(resolve(Arc::clone(&names), options::resolver(&config)));
     let (mut control, status, compiler) = control(&config, &checker, &handle, &metrics, &store, &names, &runtime);
+    status.tell(&metrics.events);
     let prober = Arc::default();
     control.probe_lapsed(health::probe_lapsed(Arc::clone(&handle), Arc::clone(&names), Arc::clone(&prober)));
     let explainer = Arc::new(Explainer::new(options::explain(&config), compiler));
@@ -227,7 +230,7 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         await_something_to_serve(&parts)?;
     }
     runtime.block_on(names.settled(NAMES_WAIT));
-    let admin = runtime.block_on(async { admin::make(&parts) });
+    let admin = runtime.block_on(async { admin::make(&parts, live::start(&parts)) });
     let internal = runtime.block_on(async { admin::internal(&parts, admin.as_ref()) })?;
     health::start(&parts, prober, &runtime);
     runtime.spawn(watchdog::feed(Arc::clone(&parts)));

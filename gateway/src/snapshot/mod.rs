@@ -28,6 +28,7 @@ mod object;
 mod preview;
 mod routes;
 mod services;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod trust;

@@ -10,9 +10,10 @@ use super::CheckDefaults;
 use super::object::Checker;
 use super::trust::ParsedService;
 use crate::resource::{self, Balancer, HashPolicy, Node, NodeAddress, NodeOverlay, Service, Timeouts};
+use crate::telemetry::Events;
 use crate::upstream::{
-    Balancing, HashOn, Hashing, Limits, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes, PeerOptions,
-    Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
+    Balancing, HashOn, Hashing, Limits, Memory, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes,
+    PeerOptions, Peers, ProxyVersion, Reach, Resting, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
 };
 
 /// What applies to services that say nothing themselves.
@@ -31,12 +32,14 @@ pub struct ServiceDefaults {
 #[derive(Debug)]
 pub(super) struct Upstreams {
     defaults: ServiceDefaults,
+    /// Who is told of changes of nodes.
+    events: Arc<Events>,
     built: HashMap<Arc<str>, Arc<Upstream>>,
 }
 
 impl Upstreams {
-    pub(super) fn new(defaults: ServiceDefaults) -> Self {
-        Self { defaults, built: HashMap::new() }
+    pub(super) fn new(defaults: ServiceDefaults, events: Arc<Events>) -> Self {
+        Self { defaults, events, built: HashMap::new() }
     }
 
     /// The upstream of a service; `None` when no node takes requests. Of two nodes with the same
@@ -79,21 +82,33 @@ impl Upstreams {
         let upstream_options = self.upstream_options(service, &reach);
         let mut builder = Builder::new(before, self.peer_options(service.timeouts, reach));
         let plain = NodeOverlay::default();
+        let mut resting = Vec::new();
         for (node, overlay) in nodes {
-            let weight = overlay.unwrap_or(&plain).effective_weight(node);
+            let overlay = overlay.unwrap_or(&plain);
+            let weight = overlay.effective_weight(node);
             let (addresses, host) = places.of(&node.upstream);
             if weight > 0 {
                 addresses.iter().for_each(|address| builder.add(*address, host, weight));
+            } else {
+                let state = |address| before.as_ref().and_then(|before| before.state_of(address)).map(Arc::clone);
+                let rest = |address: &SocketAddr| Resting {
+                    address: *address,
+                    why: why(node, overlay),
+                    state: state(*address),
+                };
+                resting.extend(addresses.iter().map(rest));
             }
         }
         let nodes = builder.finish();
         if nodes.is_empty() {
             return None;
         }
-        Some(match before {
+        let mut upstream = match before {
             Some(before) => before.succeeded_by(nodes, upstream_options),
-            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Arc::default()),
-        })
+            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Memory::telling(&self.events)),
+        };
+        upstream.resting = resting;
+        Some(upstream)
     }
 
     /// Drops what is kept of a service for its next build.
@@ -150,6 +165,16 @@ impl Upstreams {
             reach,
             ..defaults.clone()
         }
+    }
+}
+
+/// Why a node takes no requests.
+fn why(node: &Node, overlay: &NodeOverlay) -> &'static str {
+    match overlay.state {
+        resource::NodeState::Drain => "drain",
+        resource::NodeState::Disabled => "disabled",
+        resource::NodeState::Enabled if !node.enabled => "disabled",
+        resource::NodeState::Enabled => "weight",
     }
 }
 

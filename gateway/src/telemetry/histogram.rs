@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
+use serde::{Deserialize, Serialize};
 
 /// How many bounds a histogram has.
 const BOUNDS: usize = 14;
@@ -71,11 +72,13 @@ impl Scale for Steps {
     }
 }
 
+/// How many buckets there are: one for each bound, and one for what is above all of them.
+pub const BUCKETS: usize = BOUNDS + 1;
+
 /// Counts durations by size. Observing costs two relaxed additions.
 #[derive(Debug, Default)]
 pub struct AtomicHistogram<S: Scale = Requests> {
-    /// One for each bound, and one for what is above all of them.
-    buckets: [AtomicU64; BOUNDS + 1],
+    buckets: [AtomicU64; BUCKETS],
     /// In the scale's unit.
     sum: AtomicU64,
     scale: PhantomData<S>,
@@ -97,10 +100,83 @@ impl<S: Scale> AtomicHistogram<S> {
     }
 }
 
+impl AtomicHistogram {
+    /// What was observed so far.
+    pub fn read(&self) -> Times {
+        let mut times = Times { micros: self.sum.load(Ordering::Relaxed), ..Times::default() };
+        for (to, from) in times.buckets.iter_mut().zip(&self.buckets) {
+            *to = from.load(Ordering::Relaxed);
+        }
+        times
+    }
+}
+
+/// Durations by size, at one moment or over a time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// How many fell into each bucket.
+    pub buckets: [u64; BUCKETS],
+    /// Their sum in microseconds.
+    pub micros: u64,
+}
+
+impl Times {
+    /// How many there are.
+    pub fn count(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// Those that came since an earlier reading.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let mut new = Self { micros: self.micros.saturating_sub(before.micros), ..*self };
+        for (new, before) in new.buckets.iter_mut().zip(before.buckets) {
+            *new = new.saturating_sub(before);
+        }
+        new
+    }
+
+    /// Takes others in.
+    pub fn add(&mut self, other: &Self) {
+        self.micros = self.micros.saturating_add(other.micros);
+        for (sum, other) in self.buckets.iter_mut().zip(other.buckets) {
+            *sum = sum.saturating_add(other);
+        }
+    }
+
+    /// The duration that a share of them (0 to 1) does not exceed, in milliseconds: exact to the bucket,
+    /// and within it as if they were spread evenly. `None` when there are none.
+    #[allow(clippy::cast_precision_loss)]
+    pub fn percentile(&self, share: f64) -> Option<f64> {
+        let count = self.count();
+        if count == 0 {
+            return None;
+        }
+        let wanted = share * count as f64;
+        let (mut below, mut from) = (0.0, 0.0);
+        for (bucket, bound) in self.buckets.iter().zip(Requests::BOUNDS) {
+            let (inside, to) = (*bucket as f64, bound as f64);
+            if inside > 0.0 && below + inside >= wanted {
+                let micros: f64 = from + (to - from) * ((wanted - below) / inside).clamp(0.0, 1.0);
+                return Some(micros.round() / 1e3);
+            }
+            below += inside;
+            from = to;
+        }
+        // Above all bounds nothing is known but that.
+        Some(from / 1e3)
+    }
+
+    /// p50, p95 and p99.
+    pub fn percentiles(&self) -> [Option<f64>; 3] {
+        [0.5, 0.95, 0.99].map(|share| self.percentile(share))
+    }
+}
+
 impl<S: Scale> EncodeMetric for AtomicHistogram<S> {
     fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
         let seconds = |units| S::duration(units).as_secs_f64();
-        let mut buckets = [(f64::INFINITY, 0); BOUNDS + 1];
+        let mut buckets = [(f64::INFINITY, 0); BUCKETS];
         for (n, (to, from)) in buckets.iter_mut().zip(&self.buckets).enumerate() {
             to.1 = from.load(Ordering::Relaxed);
             if let Some(&bound) = S::BOUNDS.get(n) {
@@ -135,5 +211,33 @@ mod tests {
     fn bounds_rise() {
         assert!(Requests::BOUNDS.is_sorted() && Steps::BOUNDS.is_sorted());
         assert_eq!(Steps::duration(Steps::BOUNDS[BOUNDS - 1]), Duration::from_millis(2500));
+    }
+
+    #[test]
+    fn percentiles_are_those_of_the_buckets() {
+        let histogram = AtomicHistogram::default();
+        assert_eq!(histogram.read().percentile(0.5), None);
+        (0..90).for_each(|_| histogram.observe(Duration::from_micros(700)));
+        let before = histogram.read();
+        (0..10).for_each(|_| histogram.observe(Duration::from_millis(400)));
+        let [p50, p95, p99] = histogram.read().percentiles().map(Option::unwrap);
+        assert!((0.5..=1.0).contains(&p50) && (250.0..=500.0).contains(&p95) && p95 <= p99 && p99 <= 500.0);
+        let new = histogram.read().since(&before);
+        assert_eq!((new.count(), new.micros), (10, 4_000_000));
+        histogram.observe(Duration::from_secs(60));
+        assert_eq!(histogram.read().percentile(1.0), Some(10_000.0), "more than that is not known");
+    }
+
+    #[test]
+    fn merged_times_have_the_percentiles_of_all() {
+        let of = |millis: u64, count: u64| {
+            let histogram = AtomicHistogram::default();
+            (0..count).for_each(|_| histogram.observe(Duration::from_millis(millis)));
+            histogram.read()
+        };
+        let mut all = of(1, 99);
+        all.add(&of(900, 99));
+        assert_eq!(all.count(), 198);
+        assert!(all.percentile(0.49).unwrap() <= 1.0 && all.percentile(0.51).unwrap() > 500.0);
     }
 }

@@ -11,12 +11,15 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::admin::AdminMetrics;
 use super::edge::EdgeMetrics;
+use super::events::Events;
 use super::histogram::AtomicHistogram;
+use super::hour::Figures;
 use super::labels::Family;
 use super::plugin_time::PluginTimes;
 use super::scrape;
 use super::sink::thread_number;
 use super::spans::SpanMetrics;
+use super::tap::Tap;
 
 /// The `Content-Type` of what [`Metrics::encode`] writes.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -89,6 +92,10 @@ pub struct Metrics {
     /// What became of spans.
     pub spans: SpanMetrics,
     pub(super) started: SystemTime,
+    /// What happens, for those who listen. No figure, but told from the same places.
+    pub events: Arc<Events>,
+    /// Requests as they are answered, for those who listen.
+    pub tap: Arc<Tap>,
     requests: Stripes,
     connections: Stripes,
 }
@@ -113,6 +120,8 @@ impl Metrics {
             admin: AdminMetrics::default(),
             spans: SpanMetrics::default(),
             started: SystemTime::now(),
+            events: Arc::default(),
+            tap: Arc::default(),
             requests: Stripes::default(),
             connections: Stripes::default(),
         })
@@ -126,6 +135,11 @@ impl Metrics {
     /// The figures of a service. For compile: locks and allocates.
     pub fn service(&self, service: &str) -> Arc<ServiceMetrics> {
         self.services.get([service])
+    }
+
+    /// What each route (and its service) has come to so far.
+    pub fn route_figures(&self) -> impl Iterator<Item = ([String; 2], Figures)> {
+        self.routes.live().into_iter().map(|(labels, route)| ((*labels).clone(), route.figures()))
     }
 
     /// The counter of a plugin's panics. For compile: locks and allocates.
@@ -229,6 +243,8 @@ pub struct RouteMetrics {
     pub requests: [AtomicU64; 6],
     /// Time from the request's first byte to the end of the response.
     pub latency: AtomicHistogram,
+    /// Bytes of response bodies.
+    pub bytes: AtomicU64,
 }
 
 impl RouteMetrics {
@@ -236,6 +252,18 @@ impl RouteMetrics {
     pub fn observe(&self, status: Option<u16>, duration: Duration) {
         self.requests[class_of(status)].fetch_add(1, Ordering::Relaxed);
         self.latency.observe(duration);
+    }
+
+    /// What there was so far.
+    pub fn figures(&self) -> Figures {
+        let classes = self.requests.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Figures {
+            requests: classes.iter().sum(),
+            errors: classes[4],
+            classes,
+            times: self.latency.read(),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
     }
 }
 

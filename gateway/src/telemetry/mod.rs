@@ -44,16 +44,21 @@ mod clock;
 mod edge;
 pub mod error_log;
 mod escape;
+mod events;
 mod file;
 mod histogram;
+mod hour;
 mod labels;
+mod listeners;
 mod metrics;
 mod plugin_time;
 mod process;
+mod redact;
 mod scrape;
 mod scrape_nodes;
 mod sink;
 mod spans;
+mod tap;
 mod throttle;
 pub mod tracing;
 
@@ -61,13 +66,16 @@ pub use access::{AccessLog, AccessOptions, AccessRecord, Lines, Try};
 pub use admin::{AdminMetrics, Surface};
 pub use edge::{EdgeMetrics, Refused, Shed};
 pub use error_log::{ErrorLog, ErrorLogOptions};
-pub use histogram::AtomicHistogram;
+pub use events::{Event, Events, Heard, Listener};
+pub use histogram::{AtomicHistogram, BUCKETS, Times};
+pub use hour::{Figures, Hour, Point, STEP, Series};
 pub use metrics::{
     ConfigMetrics, ConnectionGuard, Handshake, HealthFigures, METRICS_CONTENT_TYPE, Metrics, NodeFigures, RequestGuard,
     RouteMetrics, ServiceMetrics,
 };
 pub use plugin_time::{Phase, PluginTimes, is_measured};
 pub use spans::{Lost, SpanMetrics};
+pub use tap::{Filter, Head, LiveRequest, LiveTry, Sampled, StatusFilter, Tap, TapListener, Timings};
 
 use std::path::PathBuf;
 

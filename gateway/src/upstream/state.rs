@@ -11,6 +11,7 @@ use super::ejection::Ejection;
 use super::health::Found;
 use super::latency::Latency;
 use super::passive::Seen;
+use super::served::Served;
 
 /// The clock of ejections: milliseconds since the process began, never 0.
 pub(super) fn now_ms() -> u64 {
@@ -44,6 +45,8 @@ pub struct NodeState {
     pub(super) seen: Seen,
     /// Requests that failed there, for the metrics.
     pub(super) failed: AtomicU32,
+    /// What it has answered.
+    pub served: Served,
 }
 
 impl Default for NodeState {
@@ -53,6 +56,7 @@ impl Default for NodeState {
             found: Found::default(),
             ejection: Ejection::default(),
             seen: Seen::default(),
+            served: Served::default(),
             in_flight: AtomicU32::new(0),
             picked: AtomicU32::new(0),
             failed: AtomicU32::new(0),
@@ -77,6 +81,16 @@ impl NodeState {
     /// Whether the active check finds the node healthy.
     pub fn is_healthy(&self) -> bool {
         self.found.is_healthy()
+    }
+
+    /// What probes make of it, as events and status call it.
+    pub fn health(&self) -> &'static str {
+        if self.is_healthy() { "healthy" } else { "unhealthy" }
+    }
+
+    /// How much of its weight it has while it starts slowly; 1 when that is the whole.
+    pub fn share(&self, slow_start: Option<Duration>) -> f32 {
+        slow_start.and_then(|over| self.warmth(over, now_ms)).unwrap_or(1.0)
     }
 
     /// Calls the node healthy.

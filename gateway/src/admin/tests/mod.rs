@@ -24,6 +24,7 @@ mod front;
 mod golden;
 mod history;
 mod limits;
+mod live;
 mod nodes;
 mod objects;
 mod registrations;
@@ -45,6 +46,7 @@ struct Api {
     store: Arc<MemoryStore>,
     router: Router,
     level: Arc<Mutex<String>>,
+    live: super::LiveDeps,
 }
 
 /// An answer, its body read.
@@ -121,6 +123,7 @@ impl Api {
             description: description.into(),
             version: version.into(),
         };
+        let live = live::deps(&store);
         let admin = Admin::new(AdminDeps {
             store: Arc::clone(&store) as _,
             data_prefix: P.into(),
@@ -163,8 +166,9 @@ impl Api {
             }),
             config,
             server_header: "Ws-Cloud-Gateway".into(),
+            live: live.clone(),
         });
-        Self { store, router: admin.router(source), level }
+        Self { store, router: admin.router(source), level, live }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
