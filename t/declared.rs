@@ -123,6 +123,23 @@ async fn what_is_wrong_is_told_with_its_place_and_a_code() {
 }
 
 #[tokio::test]
+async fn why_a_request_goes_where_it_goes_is_told_in_the_shell() {
+    let gateway = Gateway::start().await;
+    let upstream = Upstream::saying("shop").await;
+    gateway.serve("/shop/*", &[upstream.address]).await;
+    let (code, out, err) = shell(&gateway, &["explain", "/shop/%63art?id=7", "-H", "X-User: ann"], "").await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("/shop/cart") && out.contains(&upstream.address.to_string()), "{out}");
+    assert!(out.ends_with("=> forwarded\n"), "{out}");
+    let (_, out, _) = shell(&gateway, &["explain", "/none", "-X", "POST"], "").await;
+    assert!(out.ends_with("=> refused with 404\n"), "{out}");
+    let (_, out, _) = shell(&gateway, &["explain", "/shop/x", "--json"], "").await;
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["outcome"], "forwarded");
+    let (code, _, err) = shell(&gateway, &["explain", "/", "-H", "nonsense"], "").await;
+    assert!(code == 1 && err.contains("is no header"), "{err}");
+}
+
+#[tokio::test]
 async fn of_two_writers_on_two_gateways_one_gets_412() {
     let etcd = Etcd::start().await;
     let (one, two) = tokio::join!(Gateway::on(&etcd), Gateway::on(&etcd));
@@ -305,8 +322,8 @@ async fn what_is_changed_past_the_admin_api_is_in_the_history_once_and_can_be_ta
         call(gateway, "GET", "history?limit=1", "").await.expect(200).json()["items"][0].clone()
     };
     eventually("both gateways look", || async { etcd.get("gw/external").await.is_some() }).await;
-    etcd.put("gw/services/shop", &json!({"max_tries": 7})).await;
-    etcd.put("gw/services/other", &json!({"max_tries": 1})).await;
+    let both = [("gw/services/shop", 7), ("gw/services/other", 1)];
+    etcd.put_all(&both.map(|(key, tries)| (key.to_owned(), json!({"max_tries": tries})))).await;
     eventually("it is recorded", || async { newest(&one).await["author"]["origin"] == "external" }).await;
     let recorded = newest(&one).await;
     assert_eq!(recorded["revision"], 2, "{recorded}");

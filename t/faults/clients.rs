@@ -78,7 +78,7 @@ pub async fn idle(scale: Scale) -> Row {
     for client in &mut kept {
         closed += usize::from(!client.get("/s/x").await.is_ok_and(|response| response.status == 200));
     }
-    let each = (after - before) / count as u64;
+    let each = after.saturating_sub(before) / count as u64;
     row.note(format!("{count} connections, {each} KiB each, {} MiB in all", after / 1024))
         .bar("none is closed", closed == 0)
         .bar("at most 16 KiB each, 256 MiB in all", !scale.is_soak() || (each <= 16 && after <= 256 * 1024))

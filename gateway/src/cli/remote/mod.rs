@@ -1,6 +1,7 @@
 //! The commands that speak to a running gateway: what is declared, exported and applied, what
 //! differs, what was changed by whom, and how to go back.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::{Args, Subcommand, ValueEnum};
 use http::Method;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{say, say_error};
 use client::{Gateway, Query};
@@ -31,6 +32,8 @@ pub(super) enum RemoteCommand {
     Diff(Declared),
     /// Print an object, or the names of all of a kind.
     Get(Get),
+    /// Tell what would become of a request, and why, without sending it.
+    Explain(Explain),
     /// List the revisions of what is declared, the newest first.
     History(History),
     /// Make all that is declared what it was after a revision.
@@ -117,6 +120,26 @@ pub(super) struct Get {
 }
 
 #[derive(Debug, Args)]
+pub(super) struct Explain {
+    #[command(flatten)]
+    gateway: Gateway,
+    /// What is asked for: https://shop.example.com/cart?id=7, or a path.
+    #[arg(value_name = "REQUEST")]
+    request: String,
+    #[arg(short = 'X', long, default_value = "GET")]
+    method: String,
+    /// A header, as curl takes it: "X-User: ann". Can be given more than once.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    headers: Vec<String>,
+    /// From where it comes.
+    #[arg(long, value_name = "IP")]
+    client_ip: Option<std::net::IpAddr>,
+    /// Print the whole answer.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
 pub(super) struct History {
     #[command(flatten)]
     gateway: Gateway,
@@ -149,6 +172,7 @@ pub(super) fn run(command: &RemoteCommand) -> anyhow::Result<ExitCode> {
         RemoteCommand::Apply(args) => args.run(),
         RemoteCommand::Diff(args) => Ok(args.diff()),
         RemoteCommand::Get(args) => args.run(),
+        RemoteCommand::Explain(args) => args.run(),
         RemoteCommand::History(args) => args.run(),
         RemoteCommand::Rollback(Rollback { revision, why }) => revision.post("restore", &why.query()),
         RemoteCommand::Confirm(revision) => revision.post("confirm", &Query::default()),
@@ -226,6 +250,30 @@ impl Get {
                 let list = self.gateway.json(Method::GET, &self.kind, &query, Vec::new())?;
                 show::names(&list)?;
             }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Explain {
+    fn run(&self) -> anyhow::Result<ExitCode> {
+        let mut headers = BTreeMap::<&str, Vec<&str>>::new();
+        for header in &self.headers {
+            let (name, value) = header.split_once(':').with_context(|| {
+                format!("-H {header:?} is no header; expected a name and a value, such as \"X-User: ann\"")
+            })?;
+            headers.entry(name.trim()).or_default().push(value.trim());
+        }
+        let mut question = json!({"url": self.request, "method": self.method, "headers": headers});
+        if let Some(ip) = self.client_ip {
+            question["client_ip"] = ip.to_string().into();
+        }
+        let question = question.to_string().into_bytes();
+        let answer = self.gateway.json(Method::POST, "explain", &Query::default(), question)?;
+        if self.json {
+            say(&serde_json::to_string_pretty(&answer)?)?;
+        } else {
+            show::explanation(&answer)?;
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -74,6 +74,15 @@ pub(super) fn revision(record: &Value) -> String {
     line
 }
 
+/// What would become of a request, a sentence a line.
+pub(super) fn explanation(answer: &Value) -> anyhow::Result<()> {
+    for sentence in answer["why"].as_array().into_iter().flatten() {
+        say(&text(sentence))?;
+    }
+    let status = answer["status"].as_u64().map_or_else(String::new, |status| format!(" with {status}"));
+    say(&format!("=> {}{status}", text(&answer["outcome"])))
+}
+
 /// The names of a list, each with the version.
 pub(super) fn names(list: &Value) -> anyhow::Result<()> {
     for item in list["items"].as_array().into_iter().flatten() {
