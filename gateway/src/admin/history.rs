@@ -26,6 +26,9 @@ use crate::history::{AWAITED, Author, Head, Origin, PENDING, Pending, RECORDS, R
 use crate::resource::key::HEAD;
 use crate::store::{Event, Guard, Kv, Op, StoreError, WatchItem};
 
+mod describe;
+pub(super) use describe::describe;
+
 /// Most revisions of a list, and how many there are when nobody says.
 const MOST: usize = 1000;
 const USUAL: usize = 50;

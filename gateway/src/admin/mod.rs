@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use http::HeaderValue;
+use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 mod answer;
 mod asked;
@@ -22,8 +24,10 @@ mod history;
 mod kinds;
 mod legacy;
 mod objects;
+mod openapi;
 mod path;
 mod peer;
+mod plugins;
 mod problem;
 mod registrations;
 mod serve;
@@ -54,7 +58,7 @@ pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + 
 pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct PluginInfo {
     /// Its name in routes.
     pub name: String,
@@ -62,6 +66,15 @@ pub struct PluginInfo {
     pub description: String,
     /// Its version.
     pub version: String,
+    /// Higher ones run first.
+    pub priority: i32,
+    /// When it runs.
+    #[schema(example = json!(["request", "response"]))]
+    pub phases: Vec<String>,
+    /// The JSON Schema of its settings: those under its name in `props` of a route, or in `config`
+    /// of a global plugin. None when it takes none.
+    #[schema(value_type = Option<Object>)]
+    pub schema: Option<serde_json::Value>,
 }
 
 /// What the Admin API works with.

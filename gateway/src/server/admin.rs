@@ -124,10 +124,17 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         name: factory.name.into(),
         description: factory.description.into(),
         version: factory.version.into(),
+        priority: factory.priority,
+        phases: factory.phases.iter_names().map(|(name, _)| name.to_lowercase()).collect(),
+        schema: Some(factory.schema().to_value()),
     });
     // The first gateway lists resolving a service's nodes as a plugin.
-    let discovery =
-        PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
+    let discovery = PluginInfo {
+        name: "discovery".into(),
+        description: "服务发现插件".into(),
+        version: "v1.0".into(),
+        ..PluginInfo::default()
+    };
     let (status, adviser, secrets) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
     AdminDeps {

@@ -24,6 +24,7 @@ mod history;
 mod limits;
 mod nodes;
 mod objects;
+mod openapi;
 mod registrations;
 mod store;
 
@@ -117,6 +118,7 @@ impl Api {
             name: name.into(),
             description: description.into(),
             version: version.into(),
+            ..PluginInfo::default()
         };
         let admin = Admin::new(AdminDeps {
             store: Arc::clone(&store) as _,
