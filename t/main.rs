@@ -33,6 +33,7 @@ mod lapses;
 mod layering;
 mod lifecycle;
 mod logs_metrics;
+mod openapi;
 mod overload;
 mod own_addresses;
 mod plugins_readme;

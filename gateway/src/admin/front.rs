@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, SERVER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{CACHE_CONTROL, RETRY_AFTER, SERVER, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
@@ -79,6 +79,15 @@ impl Front {
 /// An error in the form of the API that was called.
 fn refusal(new_api: bool, status: StatusCode, detail: &str) -> Response {
     if new_api { Problem::new(status, detail).into_response() } else { answer::page(status) }
+}
+
+/// What answers a call to a path while the store is handed over.
+pub fn handed_over(path: &str) -> Response {
+    const TEXT: &str = "the store is being handed over to a new process; try again";
+    if is_new_api(path) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, TEXT).into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], format!("{TEXT}\n")).into_response()
 }
 
 fn is_new_api(path: &str) -> bool {

@@ -38,6 +38,7 @@ mod write;
 
 pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
+pub use front::handed_over;
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};

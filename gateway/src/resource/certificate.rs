@@ -41,7 +41,7 @@ pub struct Certificate {
     /// The chain as PEM, the host's certificate first.
     #[schema(required = true)]
     pub cert: String,
-    /// Its key, encrypted.
+    /// Its key as PEM; stored encrypted, and shown as `unchanged`.
     #[schema(required = true)]
     pub key: String,
     /// The hosts it is for; those it names itself when absent.

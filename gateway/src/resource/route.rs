@@ -55,7 +55,7 @@ pub enum PredicateTest {
     Regex(String),
 }
 
-/// A route as declared. Compiled by `snapshot`.
+/// A route as declared.
 #[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct Route {
     /// The path pattern: exact, or ending in `*`.

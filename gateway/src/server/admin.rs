@@ -8,15 +8,15 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::IntoResponse as _;
-use http::{StatusCode, header};
 use log::LevelFilter;
 use pingora::upstreams::peer::HttpPeer;
 use serde_json::{Value, json};
 use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
-use crate::admin::{Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, serve, status_router};
+use crate::admin::{
+    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, handed_over, serve, status_router,
+};
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::ErrorLog;
@@ -86,8 +86,7 @@ fn while_the_store_is_here(parts: &Parts, router: Router) -> Router {
             if !elsewhere {
                 return next.run(request).await;
             }
-            let text = "the store is being handed over to a new process; try again\n";
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response()
+            handed_over(request.uri().path())
         }
     }))
 }
