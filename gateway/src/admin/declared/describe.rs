@@ -3,7 +3,7 @@
 
 use utoipa::ToSchema;
 use utoipa::openapi::path::ParameterIn;
-use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::admin::kinds::KINDS;
@@ -40,7 +40,7 @@ struct Odd {
 }
 
 pub(in crate::admin) fn describe(api: &mut Api) {
-    api.group("documents of all that is declared", "All that operators declare, as one document.");
+    api.group("export and apply", "All that operators declare, as one document.");
     let kinds = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(KINDS.iter().map(|kind| kind.path)));
     let format = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["yaml", "json"]));
     api.add(
@@ -72,5 +72,5 @@ fn document() -> RefOr<Schema> {
         let name = kind.shape.add_to(&mut Vec::new());
         document.property(kind.path, ObjectBuilder::new().additional_properties(Some(named(&name))))
     });
-    kinds.additional_properties(Some(utoipa::openapi::schema::AdditionalProperties::FreeForm(false))).into()
+    kinds.additional_properties(Some(AdditionalProperties::FreeForm(false))).into()
 }

@@ -8,7 +8,7 @@ use utoipa::openapi::schema::{ArrayBuilder, Object, ObjectBuilder, SchemaType, T
 use utoipa::openapi::{RefOr, Schema};
 
 use crate::admin::kinds::{KINDS, Kind, Naming};
-use crate::admin::openapi::{Api, Change, Operation, Schemas, named};
+use crate::admin::openapi::{Api, Change, Operation, Outcome, Schemas, named};
 use crate::resource::Summary;
 
 const JSON: &[&str] = &["application/json"];
@@ -77,28 +77,27 @@ fn add_fields(kind: &Kind, object: &mut Object) {
     }
 }
 
+/// An object all of whose fields are there.
+fn whole<const N: usize>(fields: [(&str, RefOr<Schema>); N]) -> ObjectBuilder {
+    let add = |object: ObjectBuilder, (name, schema)| object.property(name, schema).required(name);
+    fields.into_iter().fold(ObjectBuilder::new(), add)
+}
+
 fn list(kind: &Kind, path: &str, value: RefOr<Schema>) -> Operation {
-    let item = ObjectBuilder::new()
-        .property("name", String::schema())
-        .property("etag", String::schema())
-        .property(
-            "registered",
-            ObjectBuilder::new()
-                .schema_type(Type::Boolean)
-                .description(Some("Whether a service registered it, under a lease.")),
-        )
-        .property("value", value);
-    let item = ["name", "etag", "registered", "value"].iter().fold(item, |item, name| item.required(*name));
-    let page = ObjectBuilder::new()
-        .property("revision", u64::schema())
-        .property("total", ObjectBuilder::new().schema_type(Type::Integer).description(Some("On all pages.")))
-        .property("items", ArrayBuilder::new().items(item));
-    let page = ["revision", "total", "items"].iter().fold(page, |page, name| page.required(*name));
-    let limit = ObjectBuilder::new()
-        .schema_type(Type::Integer)
-        .minimum(Some(0))
-        .maximum(Some(10_000))
-        .default(Some(100.into()));
+    let number = || ObjectBuilder::new().schema_type(Type::Integer);
+    let registered = ObjectBuilder::new().schema_type(Type::Boolean);
+    let item = whole([
+        ("name", String::schema()),
+        ("etag", String::schema()),
+        ("registered", registered.description(Some("Whether a service registered it, under a lease.")).into()),
+        ("value", value),
+    ]);
+    let page = whole([
+        ("revision", number().description(Some("The store's revision that was read.")).into()),
+        ("total", number().description(Some("How many there are on all pages.")).into()),
+        ("items", ArrayBuilder::new().items(item).into()),
+    ]);
+    let limit = number().minimum(Some(0)).maximum(Some(10_000)).default(Some(100.into()));
     Operation::get(path, format!("List {}", kind.path))
         .query::<String>("search", "Only those that have this text somewhere, in any case.")
         .query::<String>("sort", "The field to sort by, such as `prefix`; `-prefix` for the other way round.")
@@ -174,7 +173,7 @@ fn patch(path: &str) -> Operation {
 fn delete(path: &str) -> Operation {
     with_precondition(with_name(Operation::delete(path, "Delete one")))
         .changes()
-        .answers::<crate::admin::openapi::Outcome>(200, "It is deleted; or it is a dry run.")
+        .answers::<Outcome>(200, "It is deleted; or it is a dry run.")
         .refuses(&[404, 412])
 }
 

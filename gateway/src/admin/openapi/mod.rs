@@ -109,4 +109,6 @@ impl Api {
 
 const ABOUT: &str = "Objects are declared, checked as the gateway would compile them, and written in one transaction that a \
 record is kept of. Errors are problem details (RFC 9457); of an object they name the field. A path that takes other methods \
-answers 405.\n\nDurations are texts such as `5s`, `100ms` or `1h 30m`. Objects keep fields that are not described here.";
+answers 405.\n\nDurations are texts such as `5s`, `100ms` or `1h 30m`. Objects keep fields that are not described here.\n\n\
+The schemas say what should be sent. Forms of the first gateway are read too, such as one host as a text or `{}` for an empty \
+list; what is stored so is shown so.";

@@ -47,12 +47,17 @@ async fn every_path_and_method_is_described_and_all_that_is_described_is_there()
     assert_eq!(described, routed(&api));
     for (path, called) in paths(&document) {
         for method in METHODS {
-            let answer = api.call(method.parse().unwrap(), &format!("/admin/v2{called}"), "{}").await;
+            let headers = [("x-api-token", API_TOKEN)];
+            let request = request(method.parse().unwrap(), &format!("/admin/v2{called}"), &headers, "{}");
+            let response = api.router.clone().oneshot(request).await.unwrap();
+            let status = response.status();
+            // What is no error may have no end.
+            let error = if status.is_success() { String::new() } else { Answer::of(response).await.body };
             let operation = &document["paths"][&path][method.to_lowercase()];
-            assert_eq!(answer.status == 405, operation.is_null(), "{method} {path}: {answer:?}");
-            assert!(!answer.body.contains("there is no such path"), "{method} {path}");
-            let status = answer.status.as_str();
-            assert!(operation.is_null() || !operation["responses"][status].is_null(), "{method} {path}: {answer:?}");
+            assert_eq!(status == 405, operation.is_null(), "{method} {path}: {status} {error}");
+            assert!(!error.contains("there is no such path"), "{method} {path}");
+            let answers = &operation["responses"];
+            assert!(status == 405 || !answers[status.as_str()].is_null(), "{method} {path}: {status} {error}");
         }
     }
 }
