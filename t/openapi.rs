@@ -38,7 +38,7 @@ async fn whatever_is_sent_the_answer_is_one_that_is_described() {
         .args(["run", &format!("http://{}/admin/v2/openapi.json", gateway.admin)])
         .args(["--header", &format!("X-Api-Token: {TOKEN}")])
         .args(["--checks", "all", "--exclude-checks", &EXCLUDED.join(",")])
-        .args(["--max-examples", "10", "--generation-deterministic", "--generation-database", "none"])
+        .args(["--max-examples", "10", "--generation-deterministic"])
         .args(["--suppress-health-check", "all", "--no-shrink", "--continue-on-failure", "--workers", "2"])
         // A bad token beside the good one of `--header` is not looked at.
         .args(["--generation-with-security-parameters", "false", "--warnings", "off", "--no-color"])

@@ -279,7 +279,7 @@ impl Operation {
             operation = operation.response(status.to_string(), Ref::from_response_name(refusal_name(status)));
         }
         if self.is_public {
-            operation = operation.securities(Some([SecurityRequirement::default(); 0]));
+            operation = operation.securities(Some(Vec::<SecurityRequirement>::new()));
         }
         (self.path, self.method, operation.build(), self.schemas)
     }
