@@ -33,7 +33,7 @@ async fn whatever_is_sent_the_answer_is_one_that_is_described() {
     let gateway = Gateway::start().await;
     let document = Request::get("/admin/v2/openapi.json").send(gateway.admin).await.json();
     let operations = operations(&document);
-    // By one worker: Python 3.11 cannot compile lambdas in two threads at a time , which Hypothesis does.
+    // By one worker: Python 3.11 cannot compile lambdas in two threads at a time, which Hypothesis does.
     let mut command = python::module("schemathesis.cli");
     command
         .args(["run", &format!("http://{}/admin/v2/openapi.json", gateway.admin)])
