@@ -159,6 +159,7 @@ admin: {listen: "$admin", tokens: {$token: {desc: benchmark/pgo.sh}}}
 status: {listen: "$status"}
 log:
   access: {output: $dir/access.log, rotate_size: 0B}
+  admin: {output: $dir/admin-access.log}
   error: {level: warn, output: $dir/error.log}
 shutdown: {idle: 0s, drain: 5s}
 END

@@ -196,13 +196,14 @@ async fn variants(gateway: &Gateway) -> Vec<String> {
     variants
 }
 
-async fn is_never_mixed(mut gateway: Gateway) {
+/// Applies documents of so many routes, each of one variant, and is killed while it does.
+async fn is_never_mixed(mut gateway: Gateway, routes: usize) {
     let document = |variant: &str| {
         let route = |n: usize| {
             let prefix = format!("/{n}/*");
             (format!("r{n}"), json!({"prefix": prefix, "service_name": "s", "remark": variant}))
         };
-        json!({"routes": (0..60).map(route).collect::<serde_json::Map<_, _>>()}).to_string()
+        json!({"routes": (0..routes).map(route).collect::<serde_json::Map<_, _>>()}).to_string()
     };
     call(&gateway, "POST", "apply", &document("0")).await.expect(200);
     for round in 1..=6_u64 {
@@ -220,7 +221,8 @@ async fn is_never_mixed(mut gateway: Gateway) {
         gateway.kill();
         writing.abort();
         gateway.restart().await;
-        assert_eq!(variants(&gateway).await.len(), 1, "round {round}");
+        // A large change whose writer died is finished first.
+        eventually("one variant", || async { variants(&gateway).await.len() == 1 }).await;
         let history = call(&gateway, "GET", "history?limit=1000", "").await.expect(200).json();
         let revisions = history["items"].as_array().unwrap();
         assert_eq!(revisions.len() as u64, history["revision"].as_u64().unwrap(), "each revision has its record");
@@ -232,13 +234,100 @@ async fn is_never_mixed(mut gateway: Gateway) {
 
 #[tokio::test]
 async fn a_kill_between_any_two_writes_leaves_no_mixed_state_on_the_embedded_store() {
-    is_never_mixed(Gateway::start().await).await;
+    let (small, large) = tokio::join!(Gateway::start(), Gateway::start());
+    tokio::join!(is_never_mixed(small, 60), is_never_mixed(large, 300));
 }
 
 #[tokio::test]
 async fn a_kill_between_any_two_writes_leaves_no_mixed_state_on_etcd() {
+    for routes in [60, 300] {
+        let etcd = Etcd::start().await;
+        is_never_mixed(Gateway::on(&etcd).await, routes).await;
+    }
+}
+
+#[tokio::test]
+async fn a_change_of_many_objects_goes_live_as_one_though_its_writer_is_killed() {
+    const ROUTES: usize = 400;
     let etcd = Etcd::start().await;
-    is_never_mixed(Gateway::on(&etcd).await).await;
+    let (mut writer, reader) = tokio::join!(Gateway::on(&etcd), Gateway::on(&etcd));
+    let (old, new) = tokio::join!(Upstream::saying("a"), Upstream::saying("b"));
+    reader.node("a", old.address, 1).await;
+    reader.node("b", new.address, 1).await;
+    let document = |service: &str| {
+        let route = |n: usize| {
+            let prefix = format!("/{n}/*");
+            let route = json!({"prefix": prefix, "service_name": service, "status": 1, "plugins": ["discovery"]});
+            (format!("r{n}"), route)
+        };
+        json!({"routes": (0..ROUTES).map(route).collect::<serde_json::Map<_, _>>()}).to_string()
+    };
+    call(&reader, "POST", "apply", &document("a")).await.expect(200);
+    eventually("all is served", || async { reader.get(&format!("/{}/x", ROUTES - 1)).await.status == 200 }).await;
+    for round in 0..5_u64 {
+        let (service, before) = if round % 2 == 0 { ("b", "a") } else { ("a", "b") };
+        let request = Request::new("POST", "/admin/v2/apply").header("X-Api-Token", TOKEN).body(document(service));
+        let to = writer.admin;
+        let writing = tokio::spawn(async move { request.try_send(to).await.is_ok() });
+        let killed = async {
+            tokio::time::sleep(Duration::from_millis(60 + 30 * round)).await;
+            writer.kill();
+        };
+        let watched = async {
+            let mut seen = String::new();
+            for n in (0..ROUTES).cycle().step_by(37).take(1500) {
+                let answered = reader.get(&format!("/{n}/x")).await.expect(200).text();
+                if !seen.ends_with(&answered) {
+                    seen.push_str(&answered);
+                }
+                if seen == format!("{before}{service}") && n == 0 {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            seen
+        };
+        let ((), seen) = tokio::join!(killed, watched);
+        drop(writing.await);
+        assert!(seen == before || seen == format!("{before}{service}"), "round {round}: {seen}");
+        writer.restart().await;
+        call(&writer, "POST", "apply", &document(service)).await.expect(200);
+        eventually("it is live", || async { reader.get("/0/x").await.text() == service }).await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_changed_past_the_admin_api_is_in_the_history_once_and_can_be_taken_back() {
+    let etcd = Etcd::start().await;
+    let (mut one, two) = tokio::join!(Gateway::on(&etcd), Gateway::on(&etcd));
+    one.service("shop", json!({"max_tries": 1})).await;
+    let newest = async |gateway: &Gateway| -> Value {
+        call(gateway, "GET", "history?limit=1", "").await.expect(200).json()["items"][0].clone()
+    };
+    eventually("both gateways look", || async { etcd.get("gw/external").await.is_some() }).await;
+    etcd.put("gw/services/shop", &json!({"max_tries": 7})).await;
+    etcd.put("gw/services/other", &json!({"max_tries": 1})).await;
+    eventually("it is recorded", || async { newest(&one).await["author"]["origin"] == "external" }).await;
+    let recorded = newest(&one).await;
+    assert_eq!(recorded["revision"], 2, "{recorded}");
+    let full = call(&one, "GET", "history/2", "").await.expect(200).json();
+    assert_eq!(full["changes"][1]["fields"], json!([{"path": "max_tries", "before": 1, "after": 7}]), "{full}");
+    // A node that registers itself is no change.
+    etcd.put_leased("discovery/shop.1", &json!({"service_name": "shop", "upstream": "127.0.0.1:9"}), 30).await;
+
+    let mut two = two;
+    tokio::join!(one.stop(), two.stop());
+    etcd.delete("gw/services/other").await;
+    one.boot().await;
+    eventually("what was changed meanwhile is found", || async { newest(&one).await["revision"] == 3 }).await;
+    assert_eq!(newest(&one).await["changes"], json!([{"kind": "services", "name": "other", "action": "delete"}]));
+    call(&one, "POST", "history/1/restore", "").await.expect(200);
+    assert_eq!(call(&one, "GET", "services/shop", "").await.json()["max_tries"], 1);
+    two.boot().await;
+    call(&one, "PATCH", "services/shop", "{\"max_tries\": 2}").await.expect(200);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let all = call(&one, "GET", "history", "").await.expect(200).json();
+    assert_eq!(all["revision"], 5, "what the Admin API does is recorded once: {all}");
 }
 
 #[tokio::test]

@@ -11,12 +11,14 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "server",
         &[
+            "cluster",
             "config",
             "control",
             "proxy",
             "admin",
             "telemetry",
             "demo",
+            "explain",
             "pipeline",
             "request",
             "resource",
@@ -31,6 +33,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "cluster",
             "config",
             "resource",
             "secret",
@@ -44,11 +47,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "telemetry",
         ],
     ),
+    ("cluster", &["resource", "store", "telemetry"]),
     ("registration", &["store", "resource"]),
     ("history", &[]),
     ("control", &["config", "store", "resource", "snapshot", "telemetry"]),
     ("proxy", &["config", "snapshot", "request", "telemetry", "router", "tls", "upstream", "pipeline", "resource"]),
     ("snapshot", &["config", "resource", "secret", "router", "tls", "upstream", "pipeline", "request", "telemetry"]),
+    ("explain", &["snapshot", "request", "router", "pipeline", "upstream", "resource"]),
     ("tls", &["resource"]),
     ("secret", &[]),
     ("router", &["resource", "request"]),

@@ -115,6 +115,82 @@ async fn every_end_of_a_request_is_logged() {
 }
 
 #[tokio::test]
+async fn a_call_of_the_admin_api_is_logged_with_its_old_fields() {
+    let gateway = Gateway::with(json!({"admin": {"on_gateway_ports": true}})).await;
+    let log = || std::fs::read_to_string(gateway.dir().join("logs/admin-access.log")).unwrap_or_default();
+    let logged = async |text: &str| {
+        let find = || async { log().lines().find(|line| line.contains(text)).map(str::to_owned) };
+        let line = crate::support::eventually_some(&format!("{text} is logged"), find).await;
+        serde_json::from_str::<serde_json::Map<String, Value>>(&line).unwrap()
+    };
+    let request = Request::get("/admin//v2/status?logged=1")
+        .header("Host", "localhost:1")
+        .header("User-Agent", "tests/1")
+        .header("Referer", "http://r.test/")
+        .header("X-Forwarded-For", "6.6.6.6")
+        .header("X-Api-Token", crate::support::gateway::TOKEN);
+    let answer = request.send(gateway.admin).await;
+    let entry = logged("logged=1").await;
+    let expected: Vec<_> =
+        FIELDS.into_iter().filter(|field| !["origin-uri", "trace-id", "service"].contains(field)).collect();
+    assert_eq!(entry.keys().collect::<Vec<_>>(), expected);
+    for (field, value) in [
+        ("domain", json!("localhost:1")),
+        ("method", json!("GET")),
+        ("upstream-cache-status", json!("-")),
+        ("uri", json!("/admin/v2/status")),
+        ("querystring", json!("logged=1")),
+        ("protocol", json!("HTTP/1.1")),
+        ("httpcode", json!(answer.status)),
+        ("bytes", json!(answer.body.len())),
+        ("referer", json!("http://r.test/")),
+        ("useragent", json!("tests/1")),
+        ("xff", json!("6.6.6.6")),
+        ("client", json!("127.0.0.1")),
+        ("upstream", json!("-")),
+        ("upstream-status", json!("-")),
+        ("upstream-time", json!("-")),
+    ] {
+        assert_eq!(entry[field], value, "{field}");
+    }
+    // What is refused, what comes over the data ports, and what a client did not wait for.
+    Request::get("/admin/v2/status?refused=1").send(gateway.admin).await.expect(401);
+    assert_eq!(logged("refused=1").await["httpcode"], 401);
+    Request::get("/admin/v2/status?foreign=1").header("Host", "evil.test").send(gateway.admin).await.expect(403);
+    assert_eq!(logged("foreign=1").await["httpcode"], 403);
+    Request::get("/dashboard/?other-port=1").send(gateway.http).await;
+    assert_eq!(logged("other-port=1").await["client"], "127.0.0.1");
+    assert!(!gateway.access_log().contains("other-port=1"), "once, in the log it belongs to");
+    let mut client = Client::connect(gateway.admin).await;
+    client.send(b"POST /admin/login?left=1 HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n{").await.unwrap();
+    drop(client);
+    logged("left=1").await;
+    let output = log();
+    assert!(!output.contains(crate::support::gateway::TOKEN), "no header with a secret is in it");
+    // Opened anew after something moved it away.
+    let (now, moved) = (gateway.dir().join("logs/admin-access.log"), gateway.dir().join("logs/moved.log"));
+    std::fs::rename(now, moved).unwrap();
+    gateway.signal("USR1");
+    eventually("the next line is in a new file", || async {
+        Request::get("/dashboard/?after=1").send(gateway.admin).await;
+        log().contains("after=1")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_admins_access_log_may_be_off_or_elsewhere() {
+    for output in ["off", "stdout"] {
+        let gateway = Gateway::with(json!({"log": {"admin": {"output": output}}})).await;
+        Request::get("/dashboard/?to-stdout").send(gateway.admin).await;
+        if output == "stdout" {
+            eventually("it is on stdout", || async { gateway.output().contains("to-stdout") }).await;
+        }
+        assert!(!gateway.dir().join("logs/admin-access.log").exists());
+    }
+}
+
+#[tokio::test]
 async fn nothing_a_client_sends_breaks_a_line() {
     let (gateway, _upstream) = served().await;
     let long = "L".repeat(50_000);
@@ -272,6 +348,7 @@ async fn metrics_count_what_happens() {
         "gateway_config_lag_revisions",
         "gateway_config_rejected_objects",
         "gateway_access_log_dropped_total",
+        "gateway_admin_access_log_dropped_total",
         "gateway_store_connected",
         "gateway_connections_active",
         "gateway_build_info",

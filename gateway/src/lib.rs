@@ -19,9 +19,11 @@ use ws_cloud_plugin_sdk::Factory;
 
 pub mod admin;
 mod cli;
+pub mod cluster;
 pub mod config;
 pub mod control;
 pub mod demo;
+pub mod explain;
 pub mod history;
 pub mod pipeline;
 pub mod proxy;

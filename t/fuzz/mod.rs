@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-mod targets;
+pub mod targets;
 
 /// Mutations of each seed.
 const MUTATIONS: usize = 10;

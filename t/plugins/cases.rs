@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::support::certificates::{Issued, Wanted};
+use crate::support::gateway::TOKEN;
+use crate::support::sse::Stream;
 use crate::support::tls::TlsGateway;
 use crate::support::upstream::ok;
 use crate::support::{Client, Gateway, Request, Upstream, eventually, h2c, in_time};
@@ -193,6 +195,8 @@ pub async fn panics() {
     gateway.serve_with("/*", &[upstream.address], with("panic", &json!({}))).await;
     let early = ["request", "request_async", "upstream_peer", "upstream_request", "request_body"];
     let mut expected = 0.0;
+    let listen = Request::get("/admin/v2/events").header("X-Api-Token", TOKEN);
+    let mut events = Stream::open(gateway.admin, listen).await;
     for phase in early {
         let request = Request::new("POST", "/x").header("X-Panic", phase).body("body");
         for port in [gateway.http, gateway.h2c] {
@@ -205,6 +209,8 @@ pub async fn panics() {
         expected += 3.0;
         counted(&gateway, expected, phase).await;
     }
+    let told = events.until("the panic", |event| event.name == "plugin_panic").await;
+    assert_eq!((&told.data["plugin"], told.data["reason"].is_string()), (&json!("panic"), true), "{told:?}");
     // Here the head has gone out already: the response must not look whole.
     let mut client = Client::connect(gateway.http).await;
     client.send(&Request::get("/x").header("X-Panic", "response_body").to_bytes()).await.unwrap();

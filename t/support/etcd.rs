@@ -95,8 +95,13 @@ impl Etcd {
 
     /// Deletes every key.
     pub async fn wipe(&self) {
+        self.wipe_family("").await;
+    }
+
+    /// Deletes every key of a family, at once.
+    pub async fn wipe_family(&self, family: &str) {
         let options = DeleteOptions::new().with_prefix();
-        self.client().await.delete(PREFIX, Some(options)).await.unwrap();
+        self.client().await.delete(format!("{PREFIX}{family}"), Some(options)).await.unwrap();
     }
 
     /// Forgets all history up to now.

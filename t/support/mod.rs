@@ -20,6 +20,7 @@ pub mod nginx;
 pub mod pki;
 pub mod process;
 pub mod python;
+pub mod sse;
 pub mod tcp_proxy;
 pub mod tls;
 pub mod tmpfs;

@@ -55,11 +55,20 @@ pub struct Server {
 
 impl Server {
     pub async fn start(script: &str) -> Self {
-        let mut child = python(script).stdout(Stdio::piped()).spawn().unwrap();
+        Self::start_with(script, &[]).await
+    }
+
+    pub async fn start_with(script: &str, arguments: &[&str]) -> Self {
+        let mut child = python(script).args(arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let port = in_time("the server's port", lines.next_line()).await.unwrap().expect("a port");
         let address = format!("127.0.0.1:{port}").parse().unwrap();
         Self { address, lines, _child: child }
+    }
+
+    /// The next line.
+    pub async fn line(&mut self) -> String {
+        in_time("the server says something", self.lines.next_line()).await.unwrap().expect("the server runs")
     }
 
     /// Waits for a line.

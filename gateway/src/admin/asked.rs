@@ -10,7 +10,7 @@ use http::header::USER_AGENT;
 use http::request::Parts;
 use serde::Deserialize;
 
-use super::auth::{Principal, Rights};
+use super::auth::{Login, Principal, Rights};
 use super::body;
 use super::front::Call;
 use super::kinds::Kind;
@@ -34,6 +34,15 @@ struct How {
     reason: Option<String>,
     #[serde(with = "humantime_serde")]
     confirm_within: Option<Duration>,
+}
+
+fn origin(principal: &Principal, parts: &Parts) -> Origin {
+    let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    match principal {
+        Principal::User { login: Login::Session { .. }, .. } => Origin::Panel,
+        _ if agent.starts_with(CLI_AGENT) => Origin::Cli,
+        _ => Origin::Api,
+    }
 }
 
 /// Who wants what.
@@ -74,9 +83,8 @@ impl Asked {
             let text = format!("reason: has at most {LONGEST_REASON} bytes");
             return Err(Problem::new(StatusCode::BAD_REQUEST, text));
         }
-        let agent = parts.headers.get(USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        let origin = if agent.starts_with(CLI_AGENT) { Origin::Cli } else { Origin::Api };
-        let author = Author { name: principal.name().to_owned(), origin, address: Some(call.from) };
+        let author =
+            Author { name: principal.name().to_owned(), origin: origin(principal, parts), address: Some(call.from) };
         let request = write::Request {
             author,
             reason: how.reason.filter(|reason| !reason.is_empty()),

@@ -1,23 +1,35 @@
 //! What every call passes before it is handled: deadline, source filter, host, CORS. Each stands
-//! before what costs more or tells more.
+//! before what costs more or tells more. Every answer leaves with what tells a browser to be strict.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
-use http::header::{CACHE_CONTROL, RETRY_AFTER, SERVER, X_CONTENT_TYPE_OPTIONS};
+use http::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, SERVER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+};
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
 
+use super::calls::{CallEnded, Ongoing};
 use super::peer::{self, PeerSource};
 use super::problem::Problem;
-use super::{answer, cors, path};
+use super::{answer, body, cors, path};
 
 /// Longest time for a call, its body and the store included.
 const DEADLINE: Duration = Duration::from_secs(30);
+/// Largest body that is read before the caller is known.
+const READ_AHEAD: u64 = 64 << 10;
+
+/// Nothing from elsewhere, nothing inline, in no one's frame.
+const POLICY: HeaderValue = HeaderValue::from_static(
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; \
+     font-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'",
+);
 
 /// The settings of a router's front.
 pub(super) struct Front {
@@ -25,6 +37,7 @@ pub(super) struct Front {
     pub(super) allow: Vec<IpNet>,
     pub(super) origins: Vec<String>,
     pub(super) server: HeaderValue,
+    pub(super) ended: CallEnded,
 }
 
 /// What the front found out about a call, for its handler.
@@ -38,13 +51,19 @@ pub(super) struct Call {
 
 pub(super) async fn pass(State(front): State<Arc<Front>>, request: Request, next: Next) -> Response {
     let new_api = is_new_api(request.uri().path());
+    let call = Ongoing::begin(&front.ended, &request, front.source.of(&request));
     let admitted = tokio::time::timeout(DEADLINE, front.admit(request, next)).await;
     let mut response =
         admitted.unwrap_or_else(|_| refusal(new_api, StatusCode::REQUEST_TIMEOUT, "the call took too long"));
     let headers = response.headers_mut();
     headers.insert(SERVER, front.server.clone());
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(X_FRAME_OPTIONS, HeaderValue::from_static("DENY"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    // A page that needs another one says so.
+    headers.entry(CONTENT_SECURITY_POLICY).or_insert(POLICY);
     headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    call.answered(&response);
     response
 }
 
@@ -67,13 +86,27 @@ impl Front {
         let preflight = is_admin && request.method() == Method::OPTIONS;
         let origin = cors::listed_origin(request.headers(), &self.origins);
         request.extensions_mut().insert(Call { from, path });
-
-        let mut response = if preflight { answer::empty() } else { next.run(request).await };
+        let request = if self.source == PeerSource::Header { read_ahead(request).await } else { Ok(request) };
+        let mut response = match request {
+            Ok(_) if preflight => answer::empty(),
+            Ok(request) => next.run(request).await,
+            Err(status) => refusal(new_api, status, "the body cannot be read"),
+        };
         if is_admin {
             cors::mark(response.headers_mut(), origin, preflight);
         }
         response
     }
+}
+
+/// Reads a small body before anything is answered. The data plane keeps its connection to us for the
+/// next call, and a connection ends when a call was refused before its body had come.
+async fn read_ahead(request: Request) -> Result<Request, StatusCode> {
+    if request.body().size_hint().upper().is_none_or(|size| size > READ_AHEAD) {
+        return Ok(request);
+    }
+    let (parts, body) = request.into_parts();
+    Ok(Request::from_parts(parts, Body::from(body::read(body).await?)))
 }
 
 /// An error in the form of the API that was called.

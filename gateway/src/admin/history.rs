@@ -1,8 +1,7 @@
 //! `/admin/v2/history`: what was declared when and by whom; any state of it restored; and changes
 //! that are undone unless somebody confirms them.
 
-use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use axum::Router;
@@ -10,7 +9,6 @@ use axum::body::Body;
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, Request, State};
 use axum::routing::{get, post};
-use futures::StreamExt as _;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -20,11 +18,11 @@ use super::auth::Rights;
 use super::kinds::{self, described};
 use super::objects::{Answer, outcome};
 use super::problem::Problem;
-use super::write::{self, Change, Plan, Refused};
+use super::write::{Change, Plan, Refused};
 use super::{Admin, answer};
-use crate::history::{AWAITED, Author, Head, Origin, PENDING, Pending, RECORDS, Record, Written, total};
+use crate::history::{Head, PENDING, Pending, RECORDS, Record, Written, total};
 use crate::resource::key::HEAD;
-use crate::store::{Event, Guard, Kv, Op, StoreError, WatchItem};
+use crate::store::{Guard, Kv, Op, StoreError};
 
 mod describe;
 pub(super) use describe::describe;
@@ -32,8 +30,6 @@ pub(super) use describe::describe;
 /// Most revisions of a list, and how many there are when nobody says.
 const MOST: usize = 1000;
 const USUAL: usize = 50;
-/// How long until a change that could not be undone is tried again.
-const RETRY: Duration = Duration::from_secs(1);
 
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
@@ -217,93 +213,6 @@ impl Admin {
     async fn declared(&self, key: &str) -> Result<Option<Kv>, Refused> {
         Ok(self.deps.store.get(&self.key(key)).await?)
     }
-
-    /// Undoes what nobody confirmed, as long as this Admin API is there.
-    pub(super) async fn undo_unconfirmed(admin: Weak<Self>) {
-        let Some(mut items) = admin
-            .upgrade()
-            .map(|admin| admin.deps.store.watch([PENDING, AWAITED].map(|family| admin.key(family)).into()))
-        else {
-            return;
-        };
-        let mut known = Known::default();
-        let mut is_late = false;
-        loop {
-            tokio::select! {
-                item = items.next() => match (item, admin.upgrade()) {
-                    (Some(item), Some(admin)) => known.apply(&item, &admin.deps.data_prefix),
-                    _ => return,
-                },
-                () = tokio::time::sleep(RETRY), if is_late => {}
-            }
-            let Some(admin) = admin.upgrade() else { return };
-            is_late = false;
-            for revision in known.unconfirmed() {
-                is_late |= !admin.undo_one(revision).await;
-            }
-        }
-    }
-
-    /// Whether that is done with, by this gateway or another.
-    async fn undo_one(&self, revision: u64) -> bool {
-        let author = Author { name: "ws-cloud-gateway".into(), origin: Origin::Unconfirmed, address: None };
-        let reason = Some(format!("nobody confirmed revision {revision} in time"));
-        let request = write::Request { author, reason, confirm_within: None, is_dry_run: false };
-        match self.apply(&Undo { revision, rights: None }, &request).await {
-            Ok(done) if done.stored.is_some() => {
-                log::warn!(
-                    "admin: nobody confirmed revision {revision} in time; it is undone by revision {}",
-                    done.revision
-                );
-                true
-            }
-            Ok(_) | Err(Refused::Absent(_)) => true,
-            Err(e) => {
-                log::error!("admin: revision {revision} cannot be undone yet: {e}");
-                false
-            }
-        }
-    }
-}
-
-/// What the store says of waiting revisions.
-#[derive(Debug, Default)]
-struct Known {
-    pending: std::collections::BTreeSet<String>,
-    awaited: std::collections::BTreeSet<String>,
-}
-
-impl Known {
-    fn apply(&mut self, item: &WatchItem, data_prefix: &str) {
-        match item {
-            WatchItem::Resync(listing) => {
-                *self = Self::default();
-                listing.entries.iter().for_each(|kv| self.note(&kv.key, data_prefix, true));
-            }
-            WatchItem::Events { events, .. } => {
-                events.iter().for_each(|event| self.note(event.key(), data_prefix, matches!(event, Event::Put(_))));
-            }
-            WatchItem::Connected | WatchItem::Disconnected { .. } => {}
-        }
-    }
-
-    fn note(&mut self, key: &str, data_prefix: &str, is_there: bool) {
-        let Some(key) = key.strip_prefix(data_prefix) else { return };
-        let in_set = |set: &mut std::collections::BTreeSet<String>, number: &str| {
-            if is_there { set.insert(number.to_owned()) } else { set.remove(number) }
-        };
-        if let Some(number) = key.strip_prefix(PENDING) {
-            in_set(&mut self.pending, number);
-        } else if let Some(number) = key.strip_prefix(AWAITED) {
-            in_set(&mut self.awaited, number);
-        }
-    }
-
-    /// The last first: each undoes what the one before left.
-    fn unconfirmed(&self) -> Vec<u64> {
-        let over = self.pending.iter().rev().filter(|number| !self.awaited.contains(*number));
-        over.filter_map(|number| number.parse().ok()).collect()
-    }
 }
 
 /// Whether the rights reach to what a revision writes.
@@ -375,9 +284,10 @@ impl Change for Confirm<'_> {
 }
 
 /// Takes back a change that waits to be confirmed: by someone, or because its time is over.
-struct Undo<'a> {
-    revision: u64,
-    rights: Option<&'a Rights>,
+pub(super) struct Undo<'a> {
+    pub(super) revision: u64,
+    /// Of who takes it back; none when its time is over.
+    pub(super) rights: Option<&'a Rights>,
 }
 
 #[async_trait]

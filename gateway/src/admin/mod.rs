@@ -12,19 +12,26 @@ use serde::Serialize;
 use tokio::sync::Mutex;
 use utoipa::ToSchema;
 
+mod access;
 mod answer;
 mod asked;
 mod auth;
 mod body;
+mod calls;
 mod cors;
 mod dashboard;
 mod declared;
+mod explain;
+mod external;
 mod front;
 mod history;
+mod journal;
 mod kinds;
 mod legacy;
+mod live;
 mod objects;
 mod openapi;
+mod oidc;
 mod path;
 mod peer;
 mod plugins;
@@ -33,12 +40,16 @@ mod registrations;
 mod serve;
 mod stall;
 mod status;
+mod unfinished;
 mod v2;
 mod write;
 
 pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
 pub use front::handed_over;
+pub use calls::CallEnded;
+pub use explain::{Explain, Unexplained};
+pub use live::{By, LiveDeps, OwnFigures, Services};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
 pub use status::{StatusDeps, status_router};
@@ -57,6 +68,8 @@ pub type LogLevel = Arc<dyn Fn(Option<&str>) -> Result<String, String> + Send + 
 
 /// Encrypts a secret for the key of the store it will lie under; the error is for the operator.
 pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
+/// Decrypts what was sealed for a key of the store; the error is for the operator.
+pub type Open = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
@@ -94,12 +107,20 @@ pub struct AdminDeps {
     pub status: Arc<dyn Fn() -> serde_json::Value + Send + Sync>,
     /// Encrypts secrets before they are stored.
     pub seal: Seal,
+    /// Decrypts those the Admin API needs itself.
+    pub open: Open,
     /// The level of the error log.
     pub log_level: LogLevel,
+    /// What `POST /admin/v2/explain` answers.
+    pub explain: Explain,
+    /// Takes note of each call when it has ended.
+    pub ended: CallEnded,
     /// Its section of the configuration.
     pub config: AdminConfig,
     /// The `Server` header.
     pub server_header: String,
+    /// What happens, how things are, and who else there is.
+    pub live: LiveDeps,
 }
 
 /// The Admin API's state, shared by its listeners.
@@ -107,16 +128,17 @@ pub struct Admin {
     deps: AdminDeps,
     auth: auth::Auth,
     registrar: Registrar,
+    oidc: Option<oidc::Oidc>,
     /// One write at a time: those of this gateway need not conflict with each other.
     writing: Mutex<()>,
-    /// Undoes what nobody confirms.
-    undoing: OnceLock<tokio::task::AbortHandle>,
+    /// Looks after what is not finished, and what is not recorded.
+    looking_after: OnceLock<tokio::task::AbortHandle>,
 }
 
 impl Drop for Admin {
     fn drop(&mut self) {
-        if let Some(undoing) = self.undoing.get() {
-            undoing.abort();
+        if let Some(looking_after) = self.looking_after.get() {
+            looking_after.abort();
         }
     }
 }
@@ -126,10 +148,14 @@ impl Admin {
     /// tokens in the store. `first_start` comes before it.
     #[must_use]
     pub fn new(deps: AdminDeps) -> Arc<Self> {
-        let auth = auth::Auth::new(Arc::clone(&deps.store), &deps.data_prefix, &deps.config);
+        let auth = auth::Auth::new(&deps);
         let registrar = Registrar::new(Arc::clone(&deps.store), &deps.data_prefix);
-        let admin = Arc::new(Self { deps, auth, registrar, writing: Mutex::new(()), undoing: OnceLock::new() });
-        admin.undoing.get_or_init(|| tokio::spawn(Self::undo_unconfirmed(Arc::downgrade(&admin))).abort_handle());
+        let oidc = deps.config.oidc.clone().map(oidc::Oidc::new);
+        let admin =
+            Arc::new(Self { deps, auth, registrar, oidc, writing: Mutex::new(()), looking_after: OnceLock::new() });
+        let known = Arc::downgrade(&admin);
+        let both = async move { tokio::join!(unfinished::look_after(known.clone()), external::look_after(known)) };
+        admin.looking_after.get_or_init(|| tokio::spawn(both).abort_handle());
         admin
     }
 
@@ -143,6 +169,7 @@ impl Admin {
             allow: self.deps.config.allow.clone(),
             origins: self.deps.config.cors_origins.clone(),
             server: server_header(&self.deps.server_header),
+            ended: Arc::clone(&self.deps.ended),
         };
         let new_api = v2::router(Arc::clone(&self));
         Router::new()

@@ -27,6 +27,12 @@ impl Problem {
         Self { status, detail: detail.into(), field: None, errors: Vec::new() }
     }
 
+    /// Names the field it is about.
+    pub(super) fn with_field(mut self, field: &str) -> Self {
+        self.field = Some(field.to_owned());
+        self
+    }
+
     /// A problem with a field of what was sent; an empty name is the whole.
     pub(super) fn at(field: &str, reason: impl std::fmt::Display) -> Self {
         let detail = if field.is_empty() { reason.to_string() } else { format!("{field}: {reason}") };

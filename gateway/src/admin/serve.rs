@@ -90,6 +90,10 @@ where
     }
 }
 
+/// Tells answers without an end of their own that the gateway stops.
+#[derive(Debug, Clone)]
+pub(super) struct Stopping(pub(super) watch::Receiver<bool>);
+
 struct Slots {
     allowed: Arc<Semaphore>,
     foreign: Arc<Semaphore>,
@@ -110,7 +114,7 @@ impl Slots {
     }
 }
 
-async fn stopped(shutdown: &mut watch::Receiver<bool>) {
+pub(super) async fn stopped(shutdown: &mut watch::Receiver<bool>) {
     // An error is a sender that is gone, which means the same.
     drop(shutdown.wait_for(|stop| *stop).await);
 }
@@ -124,9 +128,11 @@ async fn connection<I>(
 ) where
     I: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let stopping = Stopping(shutdown.clone());
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(Connection(ip));
+        request.extensions_mut().insert(stopping.clone());
         router.clone().oneshot(request)
     });
     let connection = http1::Builder::new()

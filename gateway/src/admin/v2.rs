@@ -16,7 +16,9 @@ use utoipa::ToSchema;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, answer, body, declared, history, objects, openapi, plugins, registrations};
+use super::{
+    Admin, access, answer, body, declared, explain, history, live, objects, openapi, plugins, registrations,
+};
 
 mod describe;
 pub(super) use describe::describe;
@@ -26,14 +28,18 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .route("/status", get(status))
         .route("/log-level", get(log_level).put(set_log_level))
         .merge(registrations::router())
+        .merge(explain::router())
+        .merge(live::router())
         .merge(history::router())
         .merge(declared::router())
         .merge(plugins::router())
+        .merge(access::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
         .method_not_allowed_fallback(method_not_allowed)
         // Around the fallbacks too: who is not logged in does not learn which paths there are.
         .layer(middleware::from_fn_with_state(admin, authenticated))
         .merge(openapi::router())
+        .merge(access::open_router())
 }
 
 pub(super) async fn method_not_allowed() -> Problem {
@@ -41,7 +47,13 @@ pub(super) async fn method_not_allowed() -> Problem {
 }
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
-    let denied = match admin.auth.authenticate(request.headers()).await {
+    if let Some(admitted) = live::of_a_gateway(&admin, &request) {
+        return match admitted {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        };
+    }
+    let denied = match admin.auth.authenticate(request.method(), request.headers()).await {
         Ok(principal) if !principal.is_full() && !registrations::has(&request) => {
             return Problem::new(StatusCode::FORBIDDEN, "this token may only register nodes").into_response();
         }
@@ -56,6 +68,10 @@ async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, ne
         Denied::BadToken | Denied::UnknownUser => {
             Problem::new(StatusCode::UNAUTHORIZED, "the token is not valid or has ended; log in again")
         }
+        Denied::Forged => Problem::new(
+            StatusCode::FORBIDDEN,
+            "a call with the session's cookie needs its X-CSRF-Token and must come from this gateway's own pages",
+        ),
         Denied::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store has not answered yet"),
     }
     .into_response()

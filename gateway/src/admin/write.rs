@@ -8,13 +8,16 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::Admin;
+use crate::history::journal::Step;
 use crate::history::{Author, Head, KEPT, PENDING, Pending, Record, Written};
 use crate::resource::Invalid;
 use crate::resource::key::HEAD;
-use crate::store::{Guard, Kv, Lease, Op, Revision, SharedStore, StoreError};
+use crate::store::{Guard, Kv, Lease, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Revision, StoreError};
 
 /// How often a change is planned before it is given up.
 const TRIES: u32 = 5;
+/// How many operations of a transaction are kept for what is written beside a change.
+const ROOM_BESIDE: usize = 8;
 
 /// Why a change was not made. Displays as the reason for the operator.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -66,6 +69,15 @@ struct Write {
     before: Option<Kv>,
     after: Option<Bytes>,
     lease: Lease,
+}
+
+impl Write {
+    fn op(self) -> Op {
+        match self.after {
+            Some(value) => Op::Put { key: self.key, value, lease: self.lease },
+            None => Op::Delete(self.key),
+        }
+    }
 }
 
 /// What must hold, and what is then written.
@@ -133,6 +145,35 @@ impl Plan {
         self.writes.push(Write { key, before: read.cloned(), after, lease });
     }
 
+    /// Whether it is more than one transaction takes, with what is written beside it.
+    fn is_large(&self) -> bool {
+        let bytes = |write: &Write| {
+            let after = write.after.as_ref().map_or(0, Bytes::len);
+            // The record has both, and may not be compressible.
+            write.key.len() * 2 + after * 2 + write.before.as_ref().map_or(0, |kv| kv.value.len())
+        };
+        self.writes.len() > 1
+            && (self.guards.len().max(self.writes.len()) + ROOM_BESIDE > MAX_TXN_OPS
+                || self.writes.iter().map(bytes).sum::<usize>() > MAX_TXN_BYTES)
+    }
+
+    /// The same as steps of a journal. What is read beside the head is guarded by that alone.
+    fn into_steps(self, head_key: &str, head: Option<&Kv>) -> Result<(Guard, Vec<Step>), Refused> {
+        if !self.beside.is_empty() && self.undoes.is_none() {
+            return Err(StoreError::Invalid("the change is too large".into()).into());
+        }
+        let guard = match head {
+            Some(kv) => Guard::ModRevision(head_key.to_owned(), kv.mod_revision),
+            None => Guard::Absent(head_key.to_owned()),
+        };
+        let beside = self.beside.into_iter().filter_map(|op| match op {
+            Op::Delete(key) => Some(Step { key, value: None }),
+            Op::Put { .. } => None,
+        });
+        let writes = self.writes.into_iter().map(|Write { key, after, .. }| Step { key, value: after });
+        Ok((guard, writes.chain(beside).collect()))
+    }
+
     /// What it writes, for the record. What belongs to a lease is not an operator's.
     fn written(&self, data_prefix: &str) -> Vec<Written> {
         let declared = self.writes.iter().filter(|write| write.before.as_ref().is_none_or(|kv| kv.lease.is_none()));
@@ -183,81 +224,86 @@ impl Admin {
     /// Makes a change.
     pub(super) async fn apply(&self, change: &dyn Change, request: &Request) -> Result<Done, Refused> {
         let _turn = self.writing.lock().await;
-        let store: &SharedStore = &self.deps.store;
-        let head_key = self.key(HEAD);
         for attempt in 1..=TRIES {
-            // Read first: a write between this and the plan's own reads is a conflict.
-            let read = store.get(&head_key).await?;
-            let head = read.as_ref().and_then(|kv| serde_json::from_slice(&kv.value).ok()).unwrap_or_default();
-            let mut plan = change.plan(self, head).await?;
-            let written = plan.written(&self.deps.data_prefix);
-            let is_empty = plan.writes.is_empty() && plan.beside.is_empty();
-            if is_empty || request.is_dry_run {
-                return Ok(Done { revision: head.revision, stored: None, written, undone_at: None });
+            if self.finish_journal().await? {
+                continue;
             }
-            self.check_awaited(&plan, &written).await?;
-            plan.expect(&head_key, read.as_ref());
-            let (mut ops, done) = self.record(&plan, head, written, request).await?;
-            let Plan { guards, writes, beside, .. } = plan;
-            ops.extend(writes.into_iter().map(|Write { key, after, lease, .. }| match after {
-                Some(value) => Op::Put { key, value, lease },
-                None => Op::Delete(key),
-            }));
-            ops.extend(beside);
-            match store.txn(guards, ops).await {
-                Ok(revision) => return Ok(Done { stored: Some(revision), ..done }),
-                Err(StoreError::Conflict) => {
+            match self.try_apply(change, request).await {
+                Err(Refused::Store(StoreError::Conflict)) => {
                     // Another gateway was faster. Of two that keep meeting, one waits longer.
                     tokio::time::sleep(Duration::from_millis(rand::random_range(0..10) * u64::from(attempt))).await;
                 }
-                Err(e) => return Err(e.into()),
+                made => return made,
             }
         }
         Err(StoreError::Conflict.into())
     }
 
-    /// What is written beside a change: the record of it, and the wait for its confirmation.
-    async fn record(
-        &self,
-        plan: &Plan,
-        head: Head,
-        written: Vec<Written>,
-        request: &Request,
-    ) -> Result<(Vec<Op>, Done), Refused> {
-        let time = now_ms();
+    async fn try_apply(&self, change: &dyn Change, request: &Request) -> Result<Done, Refused> {
+        let head_key = self.key(HEAD);
+        // Read first: a write between this and the plan's own reads is a conflict.
+        let read = self.deps.store.get(&head_key).await?;
+        let head: Head = read.as_ref().and_then(|kv| serde_json::from_slice(&kv.value).ok()).unwrap_or_default();
+        let mut plan = change.plan(self, head).await?;
+        let written = plan.written(&self.deps.data_prefix);
         let mut done = Done { revision: head.revision, stored: None, written, undone_at: None };
-        let mut ops = Vec::new();
-        if !done.written.is_empty() {
-            done.revision += 1;
-            let record = Record {
-                revision: done.revision,
-                time,
-                author: request.author.clone(),
-                reason: request.reason.clone(),
-                restored: plan.restores,
-                written: std::mem::take(&mut done.written),
-            };
-            let encoded = record.encode().map_err(|e| Refused::Change(format!("no record can be made of it: {e}")))?;
-            ops.push(Op::put(self.key(&Record::key(record.revision)), encoded));
-            if let Some(old) = record.revision.checked_sub(KEPT).filter(|old| *old > 0) {
-                ops.push(Op::delete(self.key(&Record::key(old))));
-            }
-            if let Some(within) = request.confirm_within {
-                let pending = Pending {
-                    revision: record.revision,
-                    until: time + u64::try_from(within.as_millis()).unwrap_or(u64::MAX / 2),
-                    keys: record.written.iter().map(|written| written.key.clone()).collect(),
-                };
-                done.undone_at = Some(pending.until);
-                let lease = Lease::Attach(self.deps.store.grant_lease(within).await?);
-                let awaited = self.key(&Pending::awaited_key(pending.revision));
-                ops.push(Op::put(self.key(&Pending::key(pending.revision)), json(&pending)));
-                ops.push(Op::Put { key: awaited, value: "{}".into(), lease });
-            }
-            done.written = record.written;
+        if request.is_dry_run || (plan.writes.is_empty() && plan.beside.is_empty()) {
+            return Ok(done);
         }
-        ops.push(Op::put(self.key(HEAD), json(&Head { revision: done.revision, time })));
-        Ok((ops, done))
+        self.check_awaited(&plan, &done.written).await?;
+        plan.expect(&head_key, read.as_ref());
+        let mut record = Record {
+            revision: head.revision + u64::from(!done.written.is_empty()),
+            time: now_ms(),
+            author: request.author.clone(),
+            reason: request.reason.clone(),
+            restored: plan.restores,
+            written: std::mem::take(&mut done.written),
+        };
+        done.revision = record.revision;
+        if plan.is_large() {
+            done.undone_at = request.confirm_within.map(|within| until(record.time, within));
+            let (guard, steps) = plan.into_steps(&head_key, read.as_ref())?;
+            done.stored = Some(self.begin_journal(guard, head, &record, request.confirm_within, steps).await?);
+        } else {
+            let (mut ops, undone_at) = self.record(&record, request.confirm_within).await?;
+            done.undone_at = undone_at;
+            ops.extend(plan.writes.into_iter().map(Write::op));
+            ops.extend(plan.beside);
+            done.stored = Some(self.deps.store.txn(plan.guards, ops).await?);
+        }
+        done.written = std::mem::take(&mut record.written);
+        Ok(done)
+    }
+
+    /// What is written beside a change: the new head, the record of it, and the wait for its
+    /// confirmation, which ends at the time that is returned.
+    pub(super) async fn record(
+        &self,
+        record: &Record,
+        confirm_within: Option<Duration>,
+    ) -> Result<(Vec<Op>, Option<u64>), Refused> {
+        let head = Head { revision: record.revision, time: record.time };
+        let mut ops = vec![Op::put(self.key(HEAD), json(&head))];
+        if record.written.is_empty() {
+            return Ok((ops, None));
+        }
+        let encoded = record.encode().map_err(|e| Refused::Change(format!("no record can be made of it: {e}")))?;
+        ops.push(Op::put(self.key(&Record::key(record.revision)), encoded));
+        if let Some(old) = record.revision.checked_sub(KEPT).filter(|old| *old > 0) {
+            ops.push(Op::delete(self.key(&Record::key(old))));
+        }
+        let Some(within) = confirm_within else { return Ok((ops, None)) };
+        let pending = Pending {
+            revision: record.revision,
+            until: until(now_ms(), within),
+            keys: record.written.iter().map(|written| written.key.clone()).collect(),
+        };
+        let lease = Lease::Attach(self.deps.store.grant_lease(within).await?);
+        let awaited = self.key(&Pending::awaited_key(pending.revision));
+        ops.push(Op::put(self.key(&Pending::key(pending.revision)), json(&pending)));
+        ops.push(Op::Put { key: awaited, value: "{}".into(), lease });
+        Ok((ops, Some(pending.until)))
     }
 
     /// Refuses to write what waits to be confirmed: undoing that would undo this too, or this that.
@@ -278,6 +324,10 @@ impl Admin {
     pub(super) fn check(&self, relative_key: &str, value: &[u8]) -> Result<(), Refused> {
         (self.deps.check)(relative_key, value).map_err(Refused::Invalid)
     }
+}
+
+fn until(time: u64, within: Duration) -> u64 {
+    time.saturating_add(u64::try_from(within.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// These types always have a JSON form.

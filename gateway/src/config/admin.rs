@@ -7,6 +7,8 @@ use std::time::Duration;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::OidcConfig;
+
 /// The Admin API.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -15,6 +17,9 @@ pub struct AdminConfig {
     pub listen: Option<SocketAddr>,
     /// Whether the old paths `/admin` and `/dashboard` are answered on the data ports too.
     pub on_gateway_ports: bool,
+    /// Where other gateways of the store reach it, such as `http://10.0.0.1:12000`; `listen` when absent,
+    /// unless that is an address of this machine only, or of all its networks.
+    pub advertise: Option<String>,
     /// Who may reach it, as addresses or CIDRs.
     pub allow: Vec<IpNet>,
     /// Origins that browsers may call it from.
@@ -22,6 +27,11 @@ pub struct AdminConfig {
     /// How long a login lasts.
     #[serde(with = "humantime_serde")]
     pub token_lifetime: Duration,
+    /// How long a session of the panel lasts.
+    #[serde(with = "humantime_serde")]
+    pub session_lifetime: Duration,
+    /// Who else says who a user of the panel is.
+    pub oidc: Option<OidcConfig>,
     /// The secret logins are signed with; made at the first start when absent.
     #[serde(skip_serializing)]
     pub jwt_secret: Option<String>,
@@ -38,9 +48,12 @@ impl Default for AdminConfig {
         Self {
             listen: Some(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 12_000)),
             on_gateway_ports: false,
+            advertise: None,
             allow: vec!["127.0.0.1/32".parse().expect("a valid network"), "::1/128".parse().expect("a valid network")],
             cors_origins: Vec::new(),
             token_lifetime: Duration::from_secs(7 * 24 * 60 * 60),
+            session_lifetime: Duration::from_secs(12 * 60 * 60),
+            oidc: None,
             jwt_secret: None,
             account: BTreeMap::new(),
             tokens: BTreeMap::new(),

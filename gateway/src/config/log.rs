@@ -9,6 +9,8 @@ use serde::{Deserialize, Serialize};
 pub struct LogConfig {
     /// One JSON line for each request.
     pub access: AccessLogConfig,
+    /// One JSON line for each call of the Admin API.
+    pub admin: AdminLogConfig,
     /// What the gateway has to say.
     pub error: ErrorLogConfig,
 }
@@ -35,6 +37,27 @@ impl Default for AccessLogConfig {
             rotate_keep: 5,
             queue: 65_536,
         }
+    }
+}
+
+/// The access log of the Admin API. Not the type of the other one: what a file leaves out is another
+/// output here.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct AdminLogConfig {
+    /// A file, `stdout`, or `off`.
+    pub output: String,
+    /// Size at which the file is set aside; 0 = never.
+    pub rotate_size: ByteSize,
+    /// How many files set aside are kept.
+    pub rotate_keep: usize,
+    /// Most lines waiting to be written; more are dropped and counted.
+    pub queue: usize,
+}
+
+impl Default for AdminLogConfig {
+    fn default() -> Self {
+        Self { output: "logs/admin-access.log".into(), rotate_size: ByteSize::mib(100), rotate_keep: 5, queue: 4096 }
     }
 }
 

@@ -14,9 +14,11 @@ mod client;
 mod legacy;
 mod load;
 mod log;
+mod oidc;
 mod secrets;
 mod server;
 mod store;
+mod telemetry;
 mod tls;
 mod upstream;
 mod validate;
@@ -26,10 +28,13 @@ pub use client::{
     ClientConfig, EscapedSlashes, Listeners, OverloadConfig, ProxyProtocolConfig, RoutingConfig, UnderscoreHeaders,
 };
 pub use load::{ConfigError, load};
-pub use log::{AccessLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
+pub use log::{AccessLogConfig, AdminLogConfig, ErrorLogConfig, LogConfig, LogFormat, LogLevel};
+pub(crate) use oidc::is_safe;
+pub use oidc::{OidcConfig, OidcRole};
 pub use secrets::SecretsConfig;
 pub use server::{ShutdownConfig, UpgradeConfig};
 pub use store::{EmbeddedConfig, EtcdConfig, EtcdTlsConfig, SnapshotConfig, StoreConfig, StoreKind};
+pub use telemetry::{OtlpProtocol, TelemetryConfig, TracingConfig};
 pub use tls::{ClientAuthConfig, TlsCertificateConfig, TlsConfig, TlsVersion};
 pub use upstream::{
     ActiveCheckConfig, CheckKind, HealthcheckConfig, HealthyConfig, ResolverConfig, UnhealthyConfig, UpstreamConfig,
@@ -68,6 +73,8 @@ pub struct Config {
     pub status: StatusConfig,
     /// Logs.
     pub log: LogConfig,
+    /// What is told to others than the logs.
+    pub telemetry: TelemetryConfig,
     /// Worker threads of the data plane. 0 = one a core.
     pub workers: usize,
     /// A folder for what belongs to the running process: its socket for `reload` and `upgrade`, and
@@ -96,6 +103,7 @@ impl Default for Config {
             admin: AdminConfig::default(),
             status: StatusConfig::default(),
             log: LogConfig::default(),
+            telemetry: TelemetryConfig::default(),
             workers: 0,
             runtime_dir: Some("data/run".into()),
             shutdown: ShutdownConfig::default(),

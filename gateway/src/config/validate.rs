@@ -19,6 +19,7 @@ pub(super) fn validate(config: &Config) -> Result<(), Problem> {
     limits(config)?;
     tokens(config)?;
     edge(config)?;
+    tracing(config)?;
     known_secrets(config)
 }
 
@@ -180,11 +181,32 @@ fn limits(config: &Config) -> Result<(), Problem> {
             "`*` and `null` are not accepted; name each origin, such as https://panel.example.com",
         ));
     }
+    if config.admin.advertise.as_deref().is_some_and(|url| !is_base_url(url)) {
+        let cure = "must be where other gateways reach this one's Admin API, such as http://10.0.0.1:12000";
+        return Err(problem("admin.advertise", cure));
+    }
     Ok(())
+}
+
+/// Whether this is a scheme, a host and perhaps a port, and nothing else.
+fn is_base_url(url: &str) -> bool {
+    let Ok(url) = url.parse::<http::Uri>() else { return false };
+    let has_host = url.authority().is_some_and(|at| !at.host().is_empty() && !at.as_str().contains('@'));
+    has_host
+        && matches!(url.scheme_str(), Some("http" | "https"))
+        && matches!(url.path(), "" | "/")
+        && url.query().is_none()
 }
 
 /// A token whose limits are half said must not become one without limits.
 fn tokens(config: &Config) -> Result<(), Problem> {
+    let lifetime = config.admin.session_lifetime;
+    if lifetime < Duration::from_secs(60) || lifetime > Duration::from_secs(30 * 86_400) {
+        return Err(problem("admin.session_lifetime", "must be from 1m to 30d, such as 12h"));
+    }
+    if let Some(Err((field, reason))) = config.admin.oidc.as_ref().map(super::OidcConfig::check) {
+        return Err(problem(&format!("admin.oidc.{field}"), reason));
+    }
     for token in config.admin.tokens.values() {
         let wrong = |reason: &str| Err(problem("admin.tokens", format!("the token \"{}\": {reason}", token.desc)));
         match &token.may {
@@ -230,6 +252,38 @@ fn edge(config: &Config) -> Result<(), Problem> {
     }
     if overload.retry_after.subsec_nanos() != 0 || overload.retry_after == Duration::ZERO {
         return Err(problem("overload.retry_after", "must be whole seconds, such as 1s"));
+    }
+    Ok(())
+}
+
+fn tracing(config: &Config) -> Result<(), Problem> {
+    let tracing = &config.telemetry.tracing;
+    if let Some(endpoint) = &tracing.endpoint
+        && (!(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
+            || endpoint.parse::<http::Uri>().is_err())
+    {
+        return Err(problem(
+            "telemetry.tracing.endpoint",
+            format!("\"{endpoint}\" is no address, such as http://127.0.0.1:4318"),
+        ));
+    }
+    if !(0.0..=1.0).contains(&tracing.sample) {
+        return Err(problem("telemetry.tracing.sample", "must be from 0 to 1, such as 0.01"));
+    }
+    if tracing.service_name.is_empty() {
+        return Err(problem("telemetry.tracing.service_name", "must not be empty"));
+    }
+    if tracing.timeout.is_zero() || tracing.timeout > Duration::from_secs(60) {
+        return Err(problem("telemetry.tracing.timeout", "must be greater than 0 and at most 60s, such as 5s"));
+    }
+    if !(1..=1 << 20).contains(&tracing.queue) {
+        return Err(problem("telemetry.tracing.queue", "must be from 1 to 1048576"));
+    }
+    for (name, value) in &tracing.headers {
+        let is_header = http::HeaderName::try_from(name).is_ok() && http::HeaderValue::try_from(value).is_ok();
+        if !is_header {
+            return Err(problem("telemetry.tracing.headers", format!("\"{name}\" is no header, or its value is none")));
+        }
     }
     Ok(())
 }

@@ -14,9 +14,16 @@ use super::{Control, DiskCopy, Published, Source};
 /// What arrives within this long of a publish goes into the next one.
 const WINDOW: Duration = Duration::from_millis(20);
 
+/// Longest wait for the end of a large change. Others finish it long before, if one of them can.
+pub(super) const UNFINISHED: Duration = Duration::from_secs(60);
+
 impl Control {
     pub(super) fn do_what_is_due(&mut self) {
         let now = Instant::now();
+        if self.unfinished.is_some_and(|until| until <= now) {
+            self.unfinished = None;
+            log::error!("a large change has not ended for {UNFINISHED:?}; what there is of it is published");
+        }
         self.judge(now);
         if !self.worker.is_idle() {
             return;
@@ -43,10 +50,13 @@ impl Control {
         let publish = (self.worker.is_idle() && self.wants_publish()).then_some(self.next_publish);
         let lapses = self.lapses.due().filter(|_| self.worker.is_idle() && self.hold.is_none());
         let lapses = lapses.map(|due| due.max(self.next_publish));
-        [hold, save, publish, lapses].into_iter().flatten().min()
+        [hold, save, publish, lapses, self.unfinished].into_iter().flatten().min()
     }
 
     fn wants_publish(&self) -> bool {
+        if self.unfinished.is_some() {
+            return false;
+        }
         match self.published {
             Published::Nothing => self.heard || self.disk == DiskCopy::Read,
             _ if self.hold.is_some() => self.table.has_puts(),
@@ -151,7 +161,7 @@ impl Control {
                 self.last_good = last_good;
                 self.published = Published::Table;
                 self.status.set_published(self.table.handed().len(), done.took);
-                if self.heard && self.hold.is_none() {
+                if self.heard && self.hold.is_none() && self.unfinished.is_none() {
                     self.status.set_applied(done.revision, Source::Store);
                 } else if !self.status.ready() {
                     self.status.set_applied(done.revision, Source::Disk);

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
 
-use crate::resource::key::WATCHED;
+use crate::resource::key::{JOURNAL, WATCHED};
 use crate::snapshot::change::{Change, Publish};
 use crate::store::{SharedStore, WatchItem};
 
@@ -84,6 +84,8 @@ pub struct Control {
     believe: bool,
     /// What the store names has changed; to be refreshed.
     stale: bool,
+    /// A change larger than a transaction is being made; nothing is published before this, or its end.
+    unfinished: Option<Instant>,
 }
 
 /// What the publisher has.
@@ -129,6 +131,7 @@ impl Control {
             hold: None,
             believe: false,
             stale: false,
+            unfinished: None,
         };
         (control, status)
     }
@@ -207,6 +210,10 @@ impl Control {
                 _ => log::warn!("no configuration yet: neither the store nor a snapshot on disk can be used"),
             }
         }
+        // What is half made is not served: what was live last is, until it is made.
+        if self.unfinished.is_some() {
+            self.load_disk();
+        }
         self.do_what_is_due();
         if self.worker.is_busy() {
             let done = self.worker.finished().await;
@@ -243,7 +250,8 @@ impl Control {
     }
 
     fn prefixes(&self) -> Vec<String> {
-        WATCHED.iter().map(|family| format!("{}{family}", self.options.data_prefix)).collect()
+        let watched = WATCHED.iter().chain([&JOURNAL]);
+        watched.map(|family| format!("{}{family}", self.options.data_prefix)).collect()
     }
 
     fn adopt(&mut self, loaded: Loaded) {

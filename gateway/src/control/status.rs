@@ -1,11 +1,14 @@
 //! How control stands, for gauges, `/readyz` and the panel: read without a lock.
 
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
 use serde::Serialize;
+use serde_json::json;
 use tokio::time::Instant;
+
+use crate::telemetry::Events;
 
 /// Where the live configuration comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -37,6 +40,8 @@ pub struct ControlStatus {
     /// What is live is to be written to disk, and is not yet.
     unsaved: AtomicBool,
     texts: Mutex<Texts>,
+    /// Who is told when the store goes and comes, if anyone is.
+    events: OnceLock<Arc<Events>>,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -101,7 +106,13 @@ impl ControlStatus {
             last_publish_micros: AtomicU64::new(0),
             unsaved: AtomicBool::new(false),
             texts: Mutex::default(),
+            events: OnceLock::new(),
         }
+    }
+
+    /// Tells of the store there from now on. The first one given is kept.
+    pub fn tell(&self, events: &Arc<Events>) {
+        let _kept = self.events.set(Arc::clone(events));
     }
 
     /// Whether something was published: requests can be routed.
@@ -217,6 +228,9 @@ impl ControlStatus {
     /// Notes an outage; false when it is known already.
     pub(super) fn set_disconnected(&self, reason: &str) -> bool {
         let known = self.texts().outage.replace(reason.to_owned()).is_some();
+        if let Some(events) = self.events.get().filter(|_| !known) {
+            events.tell("store", json!({"connected": false, "why": reason}));
+        }
         if self.connected.swap(false, Relaxed) {
             self.disconnected_at.store(self.millis(Instant::now()), Relaxed);
         }
@@ -230,7 +244,11 @@ impl ControlStatus {
         }
         let lasted = self.stale_for();
         self.connected.store(true, Relaxed);
-        self.texts().outage.take().map(|_| lasted)
+        let lasted = self.texts().outage.take().map(|_| lasted)?;
+        if let Some(events) = self.events.get() {
+            events.tell("store", json!({"connected": true, "outage_seconds": lasted.as_secs()}));
+        }
+        Some(lasted)
     }
 
     pub(super) fn set_stored_revision(&self, revision: u64) {

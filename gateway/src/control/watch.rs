@@ -3,9 +3,12 @@
 use futures::future::FutureExt as _;
 use futures::stream::{BoxStream, StreamExt as _};
 
+use tokio::time::Instant;
+
+use super::batch::UNFINISHED;
 use super::table::{self, Entries, Version};
 use super::{Control, Published};
-use crate::resource::key::WATCHED;
+use crate::resource::key::{JOURNAL, WATCHED};
 use crate::store::{Event, Kv, Listing, WatchItem};
 
 /// Most items taken from the watch before other work gets its turn.
@@ -37,7 +40,18 @@ impl Control {
         self.note_if_even();
     }
 
+    /// A large change begins, or ends.
+    fn note_journal(&mut self, is_open: bool) {
+        self.unfinished = is_open.then(|| self.unfinished.unwrap_or_else(|| Instant::now() + UNFINISHED));
+    }
+
+    fn is_journal(&self, key: &str) -> bool {
+        key.strip_prefix(&self.options.data_prefix) == Some(JOURNAL)
+    }
+
     fn take_listing(&mut self, listing: Listing) {
+        let is_open = listing.entries.iter().any(|kv| self.is_journal(&kv.key));
+        self.note_journal(is_open);
         let content: Entries = listing.entries.into_iter().filter_map(|kv| self.entry(kv)).collect();
         self.note_returned(content.keys());
         self.table.resync(content, listing.revision);
@@ -57,6 +71,10 @@ impl Control {
         let only_nodes = self.hold.is_some() && self.table.knows_only_nodes();
         let mut life = false;
         for event in events {
+            if self.is_journal(event.key()) {
+                self.note_journal(matches!(event, Event::Put(_)));
+                continue;
+            }
             match event {
                 Event::Put(kv) => {
                     if let Some((key, version)) = self.entry(kv) {

@@ -4,7 +4,7 @@
 //! A revision keeps each key it wrote as it was before and after. The state at an earlier revision
 //! is the present one with the later revisions undone, so old ones can be dropped at any time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read as _, Write as _};
 use std::net::IpAddr;
 
@@ -17,6 +17,7 @@ use utoipa::ToSchema;
 
 mod bytes_text;
 pub mod fields;
+pub mod journal;
 
 /// The records: `gw/history/<revision>`.
 pub const RECORDS: &str = "gw/history/";
@@ -24,6 +25,8 @@ pub const RECORDS: &str = "gw/history/";
 pub const PENDING: &str = "gw/pending/";
 /// Beside each of those, with a lease: when it is gone, so is the time to confirm.
 pub const AWAITED: &str = "gw/awaited/";
+/// Up to which revision of the store what was written past the Admin API is recorded.
+pub const EXTERNAL: &str = "gw/external";
 /// How many records are kept.
 pub const KEPT: u64 = 1000;
 
@@ -41,6 +44,8 @@ pub enum Origin {
     OldApi,
     /// Nobody confirmed a change in time.
     Unconfirmed,
+    /// Straight in the store: `etcdctl`, or a gateway of the first kind.
+    External,
 }
 
 /// Who made a change.
@@ -177,6 +182,24 @@ pub fn total<'a>(records: impl IntoIterator<Item = &'a Record>) -> Vec<Written> 
         .collect()
 }
 
+/// What makes the one state the other and no record tells of. `records` are those of the time between,
+/// in order.
+#[must_use]
+pub fn unrecorded(
+    before: &BTreeMap<String, Bytes>,
+    after: &BTreeMap<String, Bytes>,
+    records: &[Record],
+) -> Vec<Written> {
+    let keys: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    let written = |key: &String| records.iter().rev().flat_map(|record| &record.written).find(|w| w.key == *key);
+    let difference = |key: &String| {
+        let known = written(key).map_or_else(|| before.get(key), |written| written.after.as_ref());
+        let now = after.get(key);
+        (known != now).then(|| Written { key: key.clone(), before: known.cloned(), after: now.cloned() })
+    };
+    keys.into_iter().filter_map(difference).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -211,6 +234,19 @@ mod tests {
         ];
         let total = total(&records);
         assert_eq!(total, record(0, &[("a", None, Some("2")), ("c", None, Some("3"))]).written);
+    }
+
+    #[test]
+    fn what_no_record_tells_of_is_what_someone_else_wrote() {
+        let state = |rows: &[(&str, &str)]| {
+            rows.iter().map(|(key, value)| ((*key).to_owned(), Bytes::from((*value).to_owned()))).collect()
+        };
+        let before = state(&[("a", "1"), ("b", "1"), ("c", "1")]);
+        let after = state(&[("a", "2"), ("b", "3"), ("d", "1")]);
+        let records = [record(1, &[("a", Some("1"), Some("2")), ("b", Some("1"), Some("2"))])];
+        let expected = record(0, &[("b", Some("2"), Some("3")), ("c", Some("1"), None), ("d", None, Some("1"))]);
+        assert_eq!(unrecorded(&before, &after, &records), expected.written);
+        assert!(unrecorded(&after, &after, &[]).is_empty());
     }
 
     #[test]

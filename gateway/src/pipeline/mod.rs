@@ -7,13 +7,17 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
+use serde_json::Value;
 use ws_cloud_plugin_sdk::{
     BodyMode, DynPlugin, Env, Flow, Outcome, Phases, RequestCtx, RequestHead, RequestState, Response, ResponseHead,
     UpstreamChoice,
 };
+
+use crate::telemetry::{Phase, PluginTimes, is_measured};
 
 mod registry;
 #[cfg(test)]
@@ -24,12 +28,57 @@ pub use registry::{BUILT_IN, Registry};
 /// A configured plugin, shared by all pipelines with the same settings.
 pub struct Instance {
     plugin: Arc<dyn DynPlugin>,
+    /// What it was made from; for people.
+    settings: Value,
     started: AtomicBool,
+    times: Option<Arc<PluginTimes>>,
 }
 
 impl Instance {
-    fn new(plugin: Arc<dyn DynPlugin>) -> Self {
-        Self { plugin, started: AtomicBool::new(false) }
+    fn new(plugin: Arc<dyn DynPlugin>, settings: Value, times: Option<Arc<PluginTimes>>) -> Self {
+        Self { plugin, settings, started: AtomicBool::new(false), times }
+    }
+
+    /// The plugin's name.
+    pub fn name(&self) -> &'static str {
+        self.plugin.name()
+    }
+
+    /// Its place in the order: higher runs first.
+    pub fn priority(&self) -> i32 {
+        self.plugin.priority()
+    }
+
+    /// The phases it takes part in.
+    pub fn phases(&self) -> Phases {
+        self.plugin.phases()
+    }
+
+    /// The settings it was made from.
+    pub fn settings(&self) -> &Value {
+        &self.settings
+    }
+
+    /// Runs a phase of the plugin, and measures how long it takes if this run is one of the few that are.
+    #[inline]
+    fn run<T>(&self, phase: Phase, measured: bool, call: impl FnOnce(&dyn DynPlugin) -> T) -> Result<T, Panicked> {
+        if measured { self.run_measured(phase, call) } else { guarded(self.plugin.name(), || call(&*self.plugin)) }
+    }
+
+    /// Apart, so that what is not measured costs one branch.
+    #[cold]
+    #[inline(never)]
+    fn run_measured<T>(&self, phase: Phase, call: impl FnOnce(&dyn DynPlugin) -> T) -> Result<T, Panicked> {
+        let started = Instant::now();
+        let result = guarded(self.plugin.name(), || call(&*self.plugin));
+        self.took(phase, started);
+        result
+    }
+
+    fn took(&self, phase: Phase, started: Instant) {
+        if let Some(times) = &self.times {
+            times.observe(phase, started.elapsed());
+        }
     }
 
     /// Lets the plugin begin its background work; only the first call does.
@@ -41,6 +90,67 @@ impl Instance {
         if let Err(panic) = guarded(name, || self.plugin.start(&env(name))) {
             log::error!("{panic} in start");
         }
+    }
+
+    /// Its part in the request phase, where it does not wait.
+    ///
+    /// # Errors
+    /// When it panics.
+    #[inline]
+    pub fn request_filter(&self, measured: bool, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        self.run(Phase::Request, measured, |plugin| plugin.request_filter(request))
+    }
+
+    /// Its part in the request phase.
+    ///
+    /// # Errors
+    /// When it panics.
+    pub async fn request_filter_async(&self, measured: bool, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        let phases = self.plugin.phases();
+        if phases.contains(Phases::REQUEST)
+            && let respond @ Flow::Respond(_) = self.request_filter(measured, request)?
+        {
+            return Ok(respond);
+        }
+        if !phases.contains(Phases::REQUEST_ASYNC) {
+            return Ok(Flow::Continue);
+        }
+        let (name, started) = (self.plugin.name(), measured.then(Instant::now));
+        // Making the future may panic as well as polling it.
+        let future = guarded(name, || self.plugin.request_filter_async(request))?;
+        let flow = AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))?;
+        if let Some(started) = started {
+            self.took(Phase::Request, started);
+        }
+        Ok(flow)
+    }
+
+    /// Its part in picking a node.
+    ///
+    /// # Errors
+    /// When it panics.
+    #[inline]
+    pub fn upstream_peer(
+        &self,
+        measured: bool,
+        request: &mut RequestCtx<'_>,
+        choice: &mut UpstreamChoice,
+    ) -> Result<(), Panicked> {
+        self.run(Phase::UpstreamPeer, measured, |plugin| plugin.upstream_peer(request, choice))
+    }
+
+    /// What it does to the request as it goes upstream.
+    ///
+    /// # Errors
+    /// When it panics.
+    #[inline]
+    pub fn upstream_request_filter(
+        &self,
+        measured: bool,
+        state: &mut RequestState,
+        upstream: &mut dyn RequestHead,
+    ) -> Result<(), Panicked> {
+        self.run(Phase::UpstreamRequest, measured, |plugin| plugin.upstream_request_filter(state, upstream))
     }
 }
 
@@ -156,8 +266,9 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn request_filter(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        let measured = Self::measures(&self.request);
         for step in &self.request {
-            match guarded(step.plugin.name(), || step.plugin.request_filter(request))? {
+            match step.request_filter(measured, request)? {
                 Flow::Continue => {}
                 respond => return Ok(respond),
             }
@@ -170,20 +281,10 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub async fn request_filter_async(&self, request: &mut RequestCtx<'_>) -> Result<Flow, Panicked> {
+        let measured = Self::measures(&self.request);
         for step in &self.request {
-            let (plugin, name) = (&step.plugin, step.plugin.name());
-            if plugin.phases().contains(Phases::REQUEST)
-                && let respond @ Flow::Respond(_) = guarded(name, || plugin.request_filter(request))?
-            {
+            if let respond @ Flow::Respond(_) = step.request_filter_async(measured, request).await? {
                 return Ok(respond);
-            }
-            if plugin.phases().contains(Phases::REQUEST_ASYNC) {
-                // Making the future may panic as well as polling it.
-                let future = guarded(name, || plugin.request_filter_async(request))?;
-                let flow = AssertUnwindSafe(future).catch_unwind().await.map_err(|p| panicked(name, &*p))?;
-                if let respond @ Flow::Respond(_) = flow {
-                    return Ok(respond);
-                }
             }
         }
         Ok(Flow::Continue)
@@ -194,7 +295,8 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn upstream_peer(&self, request: &mut RequestCtx<'_>, choice: &mut UpstreamChoice) -> Result<(), Panicked> {
-        self.upstream_peer.iter().try_for_each(|s| guarded(s.plugin.name(), || s.plugin.upstream_peer(request, choice)))
+        let measured = Self::measures(&self.upstream_peer);
+        self.upstream_peer.iter().try_for_each(|step| step.upstream_peer(measured, request, choice))
     }
 
     /// Whether some plugin takes part in picking nodes.
@@ -211,9 +313,8 @@ impl Pipeline {
         state: &mut RequestState,
         upstream: &mut dyn RequestHead,
     ) -> Result<(), Panicked> {
-        self.upstream_request
-            .iter()
-            .try_for_each(|s| guarded(s.plugin.name(), || s.plugin.upstream_request_filter(state, upstream)))
+        let measured = Self::measures(&self.upstream_request);
+        self.upstream_request.iter().try_for_each(|step| step.upstream_request_filter(measured, state, upstream))
     }
 
     /// A piece of the request body.
@@ -227,12 +328,13 @@ impl Pipeline {
         end: bool,
         buffers: &mut BodyBuffers,
     ) -> Result<(), BodyRefused> {
+        let measured = Self::measures(&self.request_body);
         buffers.request.resize_with(self.request_body.len(), BytesMut::new);
         for ((step, mode), held) in self.request_body.iter().zip(&mut buffers.request) {
             if !gather(*mode, held, body, end)? {
                 return Ok(());
             }
-            guarded(step.plugin.name(), || step.plugin.request_body_filter(state, body, end))
+            step.run(Phase::RequestBody, measured, |plugin| plugin.request_body_filter(state, body, end))
                 .map_err(BodyRefused::Panicked)?
                 .map_err(BodyRefused::Response)?;
         }
@@ -244,7 +346,10 @@ impl Pipeline {
     /// # Errors
     /// When a plugin panics.
     pub fn response_filter(&self, state: &mut RequestState, response: &mut dyn ResponseHead) -> Result<(), Panicked> {
-        self.response.iter().try_for_each(|s| guarded(s.plugin.name(), || s.plugin.response_filter(state, response)))
+        let measured = Self::measures(&self.response);
+        self.response
+            .iter()
+            .try_for_each(|s| s.run(Phase::Response, measured, |plugin| plugin.response_filter(state, response)))
     }
 
     /// A piece of the response body.
@@ -258,21 +363,29 @@ impl Pipeline {
         end: bool,
         buffers: &mut BodyBuffers,
     ) -> Result<(), BodyRefused> {
+        let measured = Self::measures(&self.response_body);
         buffers.response.resize_with(self.response_body.len(), BytesMut::new);
         for ((step, mode), held) in self.response_body.iter().zip(&mut buffers.response) {
             if !gather(*mode, held, body, end)? {
                 return Ok(());
             }
-            guarded(step.plugin.name(), || step.plugin.response_body_filter(state, body, end))
+            step.run(Phase::ResponseBody, measured, |plugin| plugin.response_body_filter(state, body, end))
                 .map_err(BodyRefused::Panicked)?;
         }
         Ok(())
     }
 
+    /// Whether this run of a phase is measured.
+    #[inline]
+    fn measures<T>(steps: &[T]) -> bool {
+        !steps.is_empty() && is_measured()
+    }
+
     /// The request has ended. Every plugin is called, also when an earlier one panics; the panics
     /// are returned.
     pub fn logging(&self, state: &mut RequestState, outcome: &Outcome) -> Vec<Panicked> {
-        let call = |s: &Arc<Instance>| guarded(s.plugin.name(), || s.plugin.logging(state, outcome)).err();
+        let measured = Self::measures(&self.logging);
+        let call = |s: &Arc<Instance>| s.run(Phase::Logging, measured, |plugin| plugin.logging(state, outcome)).err();
         self.logging.iter().filter_map(call).collect()
     }
 }

@@ -8,6 +8,7 @@ use ws_cloud_plugin_sdk::Factory;
 
 use super::Instance;
 use crate::resource::Invalid;
+use crate::telemetry::Metrics;
 
 /// Names the first gateway's routes carry that are no plugins here: `discovery` is what a route
 /// with a `service_name` does anyway, `default` never did anything.
@@ -18,6 +19,7 @@ pub const BUILT_IN: [&str; 2] = ["discovery", "default"];
 pub struct Registry {
     factories: BTreeMap<&'static str, Factory>,
     ignored: BTreeSet<String>,
+    metrics: Option<Arc<Metrics>>,
 }
 
 impl Registry {
@@ -26,7 +28,7 @@ impl Registry {
     /// # Errors
     /// When two plugins have the same name or claim the same flat setting.
     pub fn new(factories: Vec<Factory>, ignored: &[String]) -> Result<Self, String> {
-        let mut registry = Self { factories: BTreeMap::new(), ignored: ignored.iter().cloned().collect() };
+        let mut registry = Self { ignored: ignored.iter().cloned().collect(), ..Self::default() };
         let mut legacy = BTreeMap::new();
         for factory in factories {
             if BUILT_IN.contains(&factory.name) {
@@ -45,6 +47,12 @@ impl Registry {
             }
         }
         Ok(registry)
+    }
+
+    /// Has plugins' times told to these metrics.
+    #[must_use]
+    pub fn measured_by(self, metrics: &Arc<Metrics>) -> Self {
+        Self { metrics: Some(Arc::clone(metrics)), ..self }
     }
 
     /// All plugins, by name.
@@ -76,6 +84,21 @@ impl Registry {
         Value::Object(settings)
     }
 
+    /// A plugin's settings with the defaults of those that are not made, as far as its schema names them.
+    pub fn effective(&self, name: &str, settings: &Value) -> Value {
+        let mut effective = settings.clone();
+        let schema = self.factories.get(name).map(|factory| factory.schema().to_value());
+        let fields = schema.as_ref().and_then(|schema| schema.get("properties")?.as_object());
+        if let (Some(fields), Some(effective)) = (fields, effective.as_object_mut()) {
+            for (field, described) in fields {
+                if let Some(default) = described.get("default").filter(|_| !effective.contains_key(field)) {
+                    effective.insert(field.clone(), default.clone());
+                }
+            }
+        }
+        effective
+    }
+
     /// Makes a plugin from its settings; does not start it.
     ///
     /// # Errors
@@ -88,8 +111,11 @@ impl Registry {
                 format!("this gateway has no plugin \"{name}\" (it has {}); add the name to plugins.ignore if it may be left out", known.join(", ")),
             )
         })?;
-        match factory.build(settings) {
-            Ok(plugin) => Ok(Arc::new(Instance::new(plugin))),
+        match factory.build(settings.clone()) {
+            Ok(plugin) => {
+                let times = self.metrics.as_ref().map(|metrics| metrics.plugin_times(factory.name));
+                Ok(Arc::new(Instance::new(plugin, settings, times)))
+            }
             Err(e) if e.path.is_empty() => Err(Invalid::at(format!("props.{name}"), e.reason)),
             Err(e) => Err(Invalid::at(format!("props.{name}.{}", e.path), e.reason)),
         }

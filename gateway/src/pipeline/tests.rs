@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use ws_cloud_plugin_sdk::{BoxFuture, ConfigError, Factory, Plugin};
 
 use super::*;
+use crate::telemetry::Metrics;
 
 macro_rules! test_plugin {
     ($type:ident, $name:literal, $priority:literal, $phases:expr) => {
@@ -123,6 +124,23 @@ fn a_panic_is_contained_and_named() {
     assert_eq!(flow.unwrap_err(), Panicked { plugin: "first", message: "as told".into() });
     let (flow, _) = run(&pipeline(&[("alpha", "panic later")]));
     assert_eq!(flow.unwrap_err(), Panicked { plugin: "alpha", message: "as told, later".into() });
+}
+
+#[test]
+fn a_few_runs_are_measured_and_those_with_all_their_plugins() {
+    let metrics = Metrics::new(10);
+    let registry = registry().measured_by(&metrics);
+    let pipeline = Pipeline::new(["first", "beta"].map(|name| registry.build(name, json!({})).unwrap()));
+    // On a thread of its own, for the counter is the thread's.
+    std::thread::scope(|scope| scope.spawn(|| (0..10_000).for_each(|_| drop(run(&pipeline)))).join().unwrap());
+    let mut text = String::new();
+    metrics.encode(&mut text).unwrap();
+    for plugin in ["first", "beta"] {
+        let series = format!("gateway_plugin_duration_seconds_count{{plugin=\"{plugin}\",phase=\"request\"}} ");
+        let count = text.lines().find_map(|line| line.strip_prefix(series.as_str())).unwrap();
+        assert_eq!(count, (10_000 / 127).to_string(), "{plugin}");
+    }
+    assert!(!text.contains("phase=\"response\""), "no plugin is in that phase");
 }
 
 #[test]

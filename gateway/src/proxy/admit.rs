@@ -14,9 +14,8 @@ use super::connection::Connection;
 use super::context::{Context, Kind};
 use super::handshake::Tls;
 use super::{Proxy, head};
-use crate::request::path::normalise;
-use crate::request::readings::readings;
-use crate::request::{forwarded, framing, host};
+use crate::request::path::{normalise, of_target};
+use crate::request::{forwarded, framing, host, internal, websocket};
 use crate::resource::Protocol;
 use crate::router::Lookup;
 use crate::snapshot::{CompiledRoute, Snapshot, Target};
@@ -31,6 +30,9 @@ pub(super) enum Admission {
 
 impl Proxy {
     pub(super) async fn admit(&self, session: &mut Session, ctx: &mut Context) -> pingora::Result<Admission> {
+        if self.metrics.tap.is_on() {
+            self.begin_live(session, ctx);
+        }
         if let Err(refusal) = self.find_route(session, ctx) {
             return Ok(Admission::Refuse(refusal));
         }
@@ -85,25 +87,19 @@ impl Proxy {
         if tls.is_some_and(|tls| self.is_misdirected(tls, &host, &snapshot)) {
             return Err(answer::MISDIRECTED);
         }
-        let path = normalise(raw_path(request.raw_path()), &self.options.rules).map_err(|e| malformed(&e))?;
-        if self.is_internal(&path) {
+        let path = normalise(of_target(request.raw_path()), &self.options.rules).map_err(|e| malformed(&e))?;
+        if self.options.internal.is_some() && internal::is_internal(&path) {
             ctx.client_ip = Some(self.client_ip(peer, request));
             return self.admit_internal(ctx, &connection);
         }
+        ctx.trace = self.options.tracer.as_ref().and_then(|tracer| tracer.begin(&request.headers));
         ctx.share = self.overload.begin().map_err(|reason| {
             self.metrics.edge.shed(reason);
             answer::OVERLOADED
         })?;
         let query = request.uri.query();
         let lookup = Lookup { path: &path, host: &host, method: &request.method, headers: &request.headers, query };
-        let found = snapshot.find(&lookup);
-        // An upstream that reads the path another way must not serve what another route guards.
-        for reading in readings(&path) {
-            let other = snapshot.find(&Lookup { path: &reading, ..lookup });
-            if found.map(Arc::as_ptr) != other.map(Arc::as_ptr) {
-                return Err(malformed(&"the path can be read as that of another route"));
-            }
-        }
+        let found = snapshot.find_unambiguous(&lookup).map_err(|e| malformed(&e))?;
         let route = Arc::clone(found.filter(|route| !route.is_void()).ok_or(answer::NO_ROUTE)?);
         if let Target::Upstream(upstream) = snapshot.target(&route) {
             upstream.memory.budget.request();
@@ -175,15 +171,6 @@ impl Proxy {
         Ok(())
     }
 
-    /// Whether the path belongs to the admin: exactly its two trees, so that routes such as
-    /// `/administration` are not shadowed.
-    fn is_internal(&self, path: &str) -> bool {
-        self.options.internal.is_some()
-            && ["/admin", "/dashboard"]
-                .iter()
-                .any(|tree| path.strip_prefix(tree).is_some_and(|rest| rest.is_empty() || rest.starts_with('/')))
-    }
-
     fn admit_internal(&self, ctx: &mut Context, connection: &Connection) -> Result<(), Refusal> {
         let internal = self.options.internal.as_ref().ok_or(answer::NO_ROUTE)?;
         // A trusted proxy vouches for its client; it does not lend it its own rights.
@@ -204,21 +191,6 @@ fn leave_out_underscored(request: &mut RequestHeader) {
     for name in framing::underscored(&request.headers) {
         request.remove_header(&name);
     }
-}
-
-fn raw_path(target: &[u8]) -> &[u8] {
-    // Absolute form: the path begins after the authority.
-    let target = match target.windows(3).position(|w| w == b"://") {
-        Some(scheme) if !target.starts_with(b"/") => {
-            let rest = &target[scheme + 3..];
-            match rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')) {
-                Some(end) if rest[end] == b'/' => &rest[end..],
-                _ => b"/",
-            }
-        }
-        _ => target,
-    };
-    target.iter().position(|b| *b == b'?').map_or(target, |query| &target[..query])
 }
 
 /// Pingora takes the Content-Length out of a request that has a Transfer-Encoding too, before anyone
@@ -242,12 +214,7 @@ fn kind(session: &Session, route: &CompiledRoute) -> Kind {
     }
 }
 
-/// A WebSocket handshake: RFC 6455 section 4.1. Anything else with an `Upgrade` is a plain request.
 fn is_websocket(session: &Session) -> bool {
     let request = session.req_header();
-    session.is_upgrade_req()
-        && request.method == Method::GET
-        && request.headers.get(header::UPGRADE).is_some_and(|v| v.as_bytes().eq_ignore_ascii_case(b"websocket"))
-        && !request.headers.contains_key(header::CONTENT_LENGTH)
-        && !request.headers.contains_key(header::TRANSFER_ENCODING)
+    session.is_upgrade_req() && websocket::is_handshake(&request.method, &request.headers)
 }

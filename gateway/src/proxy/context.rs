@@ -5,13 +5,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use pingora::Error;
 use ws_cloud_plugin_sdk::{RequestState, Response, UpstreamChoice};
 
 use super::connection::Connection;
 use super::overload::Share;
+use super::trace::error_name;
 use crate::pipeline::BodyBuffers;
 use crate::snapshot::CompiledRoute;
-use crate::telemetry::RequestGuard;
+use crate::telemetry::tracing::Trace;
+use crate::telemetry::{LiveRequest, RequestGuard};
 use crate::upstream::{InFlight, Outcome, ReadDeadline, Tried, Upstream};
 
 /// How the request is carried to the upstream.
@@ -33,6 +36,8 @@ pub(super) struct Attempt {
     pub(super) started: Instant,
     pub(super) status: Option<u16>,
     pub(super) time: Option<Duration>,
+    /// Why there was no answer, in a word; for traces.
+    pub(super) error: Option<&'static str>,
 }
 
 /// What is kept with a request.
@@ -48,6 +53,8 @@ pub struct Context {
     pub(super) route: Option<Arc<CompiledRoute>>,
     pub(super) upstream: Option<Arc<Upstream>>,
     pub(super) state: Option<RequestState>,
+    /// Its place in a trace, where there is something to do about that.
+    pub(super) trace: Option<Trace>,
     pub(super) client_ip: Option<IpAddr>,
     /// The client's X-Forwarded-For, for the log.
     pub(super) client_xff: Option<HeaderValue>,
@@ -77,6 +84,8 @@ pub struct Context {
     pub(super) response_filter_failed: bool,
     /// The status of an answer of our own.
     pub(super) answered: Option<u16>,
+    /// What is shown of it to those who watch requests, when someone may want it.
+    pub(super) live: Option<Box<LiveRequest>>,
 }
 
 impl Context {
@@ -90,6 +99,7 @@ impl Context {
             route: None,
             upstream: None,
             state: None,
+            trace: None,
             client_ip: None,
             client_xff: None,
             path_was_normal: true,
@@ -109,6 +119,7 @@ impl Context {
             plugin_answer: None,
             response_filter_failed: false,
             answered: None,
+            live: None,
         }
     }
 
@@ -125,6 +136,14 @@ impl Context {
         if let Some(attempt) = self.attempts.last_mut().filter(|a| a.time.is_none()) {
             attempt.time = Some(attempt.started.elapsed());
         }
+    }
+
+    /// Notes that the present try failed, once.
+    pub(super) fn attempt_failed(&mut self, error: &Error) {
+        if let Some(attempt) = self.attempts.last_mut().filter(|a| a.time.is_none()) {
+            attempt.error = Some(error_name(error));
+        }
+        self.attempt_ended(None);
     }
 
     /// Notes what the present try came to, once.

@@ -19,6 +19,7 @@ use crate::request::forwarded::TrustedProxies;
 use crate::request::framing::Underscores;
 use crate::request::path::PathRules;
 use crate::snapshot::Handle;
+use crate::telemetry::tracing::Tracer;
 use crate::telemetry::{AccessLog, Metrics, RouteMetrics};
 use crate::tls::Files;
 use crate::upstream::is_untrusted;
@@ -31,17 +32,18 @@ mod connection;
 mod context;
 mod edge;
 mod handshake;
-mod hash_key;
 mod head;
 mod http2;
 mod idle;
 mod limits;
+mod live;
 mod node;
 mod overload;
 mod proxy_protocol;
 mod record;
 mod retry;
 mod time;
+mod trace;
 mod upstream_request;
 
 pub use arrival::{ConnectionOptions, ProxyHeaders};
@@ -73,6 +75,8 @@ pub struct ProxyOptions {
     pub internal: Option<Internal>,
     /// Certificates from files.
     pub certificates: Arc<Files>,
+    /// Records traces, when that is wished.
+    pub tracer: Option<Arc<Tracer>>,
 }
 
 /// The admin on the data ports, as an opaque peer.
@@ -116,6 +120,11 @@ impl Proxy {
     /// Counts and logs a plugin's panic, and makes the error that ends the request with 500.
     fn panicked(&self, panic: &Panicked) -> Box<Error> {
         self.metrics.plugin_panics(panic.plugin).fetch_add(1, Ordering::Relaxed);
+        self.metrics.events.tell_some(
+            panic.plugin,
+            "plugin_panic",
+            || serde_json::json!({"plugin": panic.plugin, "reason": panic.to_string()}),
+        );
         log::error!("{panic}");
         answer::error(answer::INTERNAL)
     }

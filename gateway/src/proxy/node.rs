@@ -10,9 +10,10 @@ use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::RequestCtx;
 
 use super::context::{Attempt, Context, Kind};
-use super::{Proxy, answer, hash_key, head};
+use super::{Proxy, answer, head};
 use crate::pipeline::BodyBuffers;
-use crate::upstream::{Balancing, Choice, InFlight, Node, Ticket, Wish, announce, isolate};
+use crate::snapshot::hash_key;
+use crate::upstream::{Balancing, Choice, InFlight, Node, Ticket, Wish, announce, isolate, override_timeouts};
 
 impl Proxy {
     /// The peer of the next try: a node not tried before.
@@ -38,7 +39,10 @@ impl Proxy {
         // Each try sends the body from its beginning.
         ctx.body_seen = 0;
         ctx.buffers = BodyBuffers::default();
-        ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None });
+        if let Some(metrics) = route.service_metrics.as_ref().filter(|_| !ctx.attempts.is_empty()) {
+            metrics.retries.fetch_add(1, Ordering::Relaxed);
+        }
+        ctx.attempts.push(Attempt { node: index, started: Instant::now(), status: None, time: None, error: None });
         ctx.node_in_flight = Some(in_flight);
         let mut peer = Box::new(match ctx.kind {
             Kind::Grpc => node.peers.grpc().clone(),
@@ -51,18 +55,7 @@ impl Proxy {
             isolate(&mut peer, self.own_keys.fetch_add(1, Ordering::Relaxed));
             peer.options.idle_timeout = Some(Duration::from_millis(1));
         }
-        let timeouts = route.options.timeouts;
-        if let Some(connect) = timeouts.connect {
-            peer.options.connection_timeout = Some(connect);
-            peer.options.total_connection_timeout = Some(connect);
-        }
-        if let Some(read) = timeouts.read {
-            // Set for this very route, it holds for streams as well.
-            peer.options.read_timeout = Some(read);
-        }
-        if let Some(send) = timeouts.send {
-            peer.options.write_timeout = Some(send);
-        }
+        override_timeouts(&mut peer, &route.options.timeouts);
         ctx.limit_peer(&mut peer);
         if let Some(version) = upstream.options.proxy_protocol
             && let Some(client) = client(ctx)
@@ -77,7 +70,7 @@ impl Proxy {
             return Ok(Choice::Nobody);
         };
         let key = match &upstream.options.balancing {
-            Balancing::Hash(hashing) => hash_key::of(&hashing.on, &session.req_header().headers, state),
+            Balancing::Hash(hashing) => hash_key(&hashing.on, &session.req_header().headers, state),
             _ => None,
         };
         let http2 = match ctx.kind {
@@ -85,7 +78,7 @@ impl Proxy {
             Kind::Http => upstream.options.speaks_http2,
             Kind::WebSocket | Kind::Internal => false,
         };
-        let wish = Wish { tried: &ctx.tried, key, http2 };
+        let wish = Wish { key, http2, ..Wish::new(&ctx.tried) };
         if !route.pipeline.picks_nodes() {
             return Ok(upstream.choose(&wish, None, |_| true));
         }

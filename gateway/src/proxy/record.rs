@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use http::{StatusCode, Version, header};
+use pingora::http::RequestHeader;
 use pingora::{Error, ErrorSource};
 use pingora_proxy::Session;
 use ws_cloud_plugin_sdk::Outcome;
@@ -57,10 +59,12 @@ impl Proxy {
             _ => status,
         };
         let duration = ctx.started.elapsed();
-        match &ctx.route {
-            Some(route) => route.metrics.observe(status, duration),
-            None => self.unrouted.observe(status, duration),
-        }
+        let metrics = match &ctx.route {
+            Some(route) => &route.metrics,
+            None => &self.unrouted,
+        };
+        metrics.observe(status, duration);
+        metrics.bytes.fetch_add(session.body_bytes_sent() as u64, Ordering::Relaxed);
         log::debug!(
             "{} {} -> {} after {} tries in {duration:?}",
             session.req_header().method,
@@ -72,8 +76,14 @@ impl Proxy {
             self.explain(session, ctx, status, error);
         }
         self.log_plugins(session, ctx, status, duration);
+        if ctx.trace.is_some() {
+            self.trace(session, ctx, status, duration);
+        }
         if self.access.is_on() {
             self.log_access(session, ctx, status);
+        }
+        if let Some(live) = ctx.live.take() {
+            self.show_live(live, session, ctx, status, duration);
         }
     }
 
@@ -117,8 +127,7 @@ impl Proxy {
     fn log_access(&self, session: &Session, ctx: &Context, status: Option<u16>) {
         let request = session.req_header();
         let header = |name: header::HeaderName| request.headers.get(name).map(|v| v.as_bytes());
-        let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok());
-        let host = host.or_else(|| request.uri.authority().map(|a| a.as_str())).map(host::normalise);
+        let host = host_of(request).map(host::normalise);
         let mut tries = [Try::default(); crate::upstream::MAX_TRIES];
         let mut count = 0;
         if let Some(upstream) = &ctx.upstream {
@@ -128,8 +137,7 @@ impl Proxy {
                 count += 1;
             }
         }
-        let origin = request.raw_path();
-        let origin = origin.iter().position(|b| *b == b'?').map_or(origin, |query| &origin[..query]);
+        let origin = path_of(request);
         let state = ctx.state.as_ref();
         let client = ctx.connection.as_ref().and_then(|c| c.peer_value.to_str().ok());
         let client_text = ctx.client_ip.filter(|_| !self.options.trusted_proxies.is_empty()).map(|ip| ip.to_string());
@@ -169,7 +177,19 @@ fn note_length(session: &Session, ctx: &Context) {
     }
 }
 
-fn protocol(version: Version) -> &'static str {
+/// The host asked for, as it was written.
+pub(super) fn host_of(request: &RequestHeader) -> Option<&str> {
+    let host = request.headers.get(header::HOST).and_then(|v| v.to_str().ok());
+    host.or_else(|| request.uri.authority().map(|a| a.as_str()))
+}
+
+/// The path as the client sent it.
+pub(super) fn path_of(request: &RequestHeader) -> &[u8] {
+    let target = request.raw_path();
+    target.iter().position(|b| *b == b'?').map_or(target, |query| &target[..query])
+}
+
+pub(super) fn protocol(version: Version) -> &'static str {
     match version {
         Version::HTTP_10 => "HTTP/1.0",
         Version::HTTP_2 => "HTTP/2.0",

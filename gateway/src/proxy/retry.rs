@@ -1,23 +1,24 @@
 //! What a failed try means for the node and for the request: the only place that decides on retries.
 
-use std::time::Duration;
-
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType};
 use pingora_proxy::Session;
 
 use super::context::{Context, Kind};
 use super::{Proxy, answer, final_response, is_repeatable};
+use crate::snapshot::Retries;
 use crate::upstream::{Outcome, RetryOn, Upstream};
 
 impl Proxy {
     /// No connection was made: nothing was sent, so another node may be tried whatever the method.
     /// It is no load for a node either, and not counted in the budget.
     pub(super) fn connect_failed(&self, ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
-        ctx.attempt_ended(None);
+        ctx.attempt_failed(&error);
+        ctx.live_failed(&error);
         ctx.observe(Outcome::NoConnection);
         ctx.node_in_flight = None;
-        let again = retries(ctx).is_some_and(|(upstream, on)| on.connect && upstream.may_try_again(&ctx.tried));
+        let again =
+            retries(ctx).is_some_and(|(upstream, retries)| retries.on.connect && upstream.may_try_again(&ctx.tried));
         error.set_retry(again && !ctx.is_overdue());
         error
     }
@@ -33,6 +34,7 @@ impl Proxy {
         reused: bool,
     ) -> Box<Error> {
         let mut error = error.more_context(format!("node {peer}"));
+        ctx.live_failed(&error);
         // While the client owes a part of its request the node has nothing to answer. A stream of
         // messages may be silent, and is answered before it ends.
         if is_read_timeout(&error) && ctx.kind == Kind::Http && !session.as_downstream_mut().is_body_done() {
@@ -54,7 +56,7 @@ impl Proxy {
     /// Whether the request may go to another node after this failure of one.
     fn node_failed(&self, session: &Session, ctx: &mut Context, error: &Error, reused: bool) -> bool {
         // One that answered has been noted already.
-        ctx.attempt_ended(None);
+        ctx.attempt_failed(error);
         let answered = matches!(error.etype(), ErrorType::HTTPStatus(_));
         let timed_out = is_timeout(error);
         let may_repeat = self.may_repeat(session, ctx)
@@ -102,7 +104,7 @@ impl Proxy {
         let first_byte = ctx.attempts.last().and_then(|attempt| attempt.time).unwrap_or_default();
         ctx.observe(Outcome::Answered { status, first_byte });
         let retry = status >= 500
-            && retries(ctx).is_some_and(|(_, on)| on.status(status))
+            && retries(ctx).is_some_and(|(_, retries)| retries.on.status(status))
             && ctx.kind == Kind::Http
             && is_repeatable(&session.req_header().method)
             && self.may_repeat(session, ctx)
@@ -117,11 +119,10 @@ impl Proxy {
     }
 }
 
-/// The upstream, and what the route or else its service tries again.
-fn retries(ctx: &Context) -> Option<(&Upstream, &RetryOn)> {
-    let upstream = ctx.upstream.as_deref()?;
-    let of_route = ctx.route.as_ref().and_then(|route| route.options.retry.on.as_ref());
-    Some((upstream, of_route.unwrap_or(&upstream.options.retry.on)))
+/// The upstream, and what the route or else its service says of retries.
+fn retries(ctx: &Context) -> Option<(&Upstream, Retries<'_>)> {
+    let (upstream, route) = (ctx.upstream.as_deref()?, ctx.route.as_ref()?);
+    Some((upstream, route.options.retry.over(&upstream.options.retry)))
 }
 
 /// Whether policy, time, nodes left and budget allow one more try after the present one failed in
@@ -130,15 +131,11 @@ fn may_retry(ctx: &mut Context, counts: impl Fn(&RetryOn) -> bool) -> bool {
     if std::mem::take(&mut ctx.retry_granted) {
         return true;
     }
-    let Some((upstream, on)) = retries(ctx) else { return false };
-    let of_route = ctx.route.as_ref().map(|route| &route.options.retry);
-    let policy = &upstream.options.retry;
-    let within: Duration = of_route.and_then(|retry| retry.within).unwrap_or(policy.within);
-    let budget = of_route.and_then(|retry| retry.budget).unwrap_or(policy.budget);
-    counts(on)
-        && ctx.started.elapsed() < within
+    let Some((upstream, retries)) = retries(ctx) else { return false };
+    counts(retries.on)
+        && ctx.started.elapsed() < retries.within
         && upstream.may_try_again(&ctx.tried)
-        && upstream.memory.budget.take(budget)
+        && upstream.memory.budget.take(retries.budget)
 }
 
 /// Whether the node took too long: Pingora's timeouts, and those of `upstream::timed`.

@@ -16,10 +16,9 @@ impl Context {
     /// Notes the limits of the route, or else of its service. The clock of the whole exchange
     /// began with the request.
     pub(super) fn limit_time(&mut self, route: &CompiledRoute) {
-        let service = self.upstream.as_ref().map(|upstream| &upstream.options);
-        self.first_byte = route.options.timeouts.first_byte.or(service.and_then(|service| service.first_byte));
-        let total = route.options.timeouts.total.or(service.and_then(|service| service.total));
-        self.deadline = total.map(|total| self.started + total);
+        let limits = route.options.time_limits(self.upstream.as_ref().map(|upstream| &upstream.options));
+        self.first_byte = limits.first_byte;
+        self.deadline = limits.total.map(|total| self.started + total);
     }
 
     /// Whether the time for the whole exchange is over.

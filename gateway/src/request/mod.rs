@@ -3,5 +3,8 @@
 pub mod forwarded;
 pub mod framing;
 pub mod host;
+pub mod internal;
+pub mod onward;
 pub mod path;
 pub mod readings;
+pub mod websocket;

@@ -90,6 +90,22 @@ pub fn normalise<'a>(raw: &'a [u8], rules: &PathRules) -> Result<Cow<'a, str>, P
     Ok(Cow::Owned(into_text(resolved)))
 }
 
+/// The path of a request target: of its origin form, or of its absolute form, where it begins after the authority.
+#[must_use]
+pub fn of_target(target: &[u8]) -> &[u8] {
+    let target = match target.windows(3).position(|w| w == b"://") {
+        Some(scheme) if !target.starts_with(b"/") => {
+            let rest = &target[scheme + 3..];
+            match rest.iter().position(|b| matches!(b, b'/' | b'?' | b'#')) {
+                Some(end) if rest[end] == b'/' => &rest[end..],
+                _ => b"/",
+            }
+        }
+        _ => target,
+    };
+    target.iter().position(|b| *b == b'?').map_or(target, |query| &target[..query])
+}
+
 /// Writes a path as it goes on the wire: whatever may not stand raw in a request line becomes an escape, valid
 /// escapes stay. It also makes a path that a plugin has rewritten harmless.
 #[must_use]

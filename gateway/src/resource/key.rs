@@ -19,8 +19,16 @@ pub const OVERLAYS: &str = "gw/nodes/";
 pub const CERTIFICATES: &str = "gw/certificates/";
 /// The fingerprint of the key that secrets are encrypted with.
 pub const SECRETS_KEY: &str = "gw/secrets/key";
+/// Authenticators of users: `gw/totp/<name>`. Not configuration, but they hold secrets too.
+pub const TOTP: &str = "gw/totp/";
 /// Guarded and bumped by every admin write.
 pub const HEAD: &str = "gw/head";
+/// What gateways say of themselves, each under a lease: `gw/gateways/<id>`.
+pub const GATEWAYS: &str = "gw/gateways/";
+/// What gateways make credentials with, to ask each other.
+pub const PEER_SECRET: &str = "gw/secrets/peer";
+/// There while a change larger than a transaction is being made: nothing is published meanwhile.
+pub const JOURNAL: &str = "gw/journal/open";
 /// What control watches; nothing else in the store is configuration.
 pub const WATCHED: [&str; 6] = [ROUTES, NODES, SERVICES, PLUGINS, OVERLAYS, CERTIFICATES];
 

@@ -67,6 +67,12 @@ impl Pattern {
         &self.text
     }
 
+    /// Whether a path in normal form matches.
+    #[must_use]
+    pub fn matches(&self, path: &str) -> bool {
+        if self.prefix { path.starts_with(&*self.text) } else { path == &*self.text }
+    }
+
     pub(super) fn kind(&self) -> Kind {
         if self.prefix { Kind::Prefix } else { Kind::Exact }
     }

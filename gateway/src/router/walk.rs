@@ -16,6 +16,10 @@ pub struct Candidate<'a, T> {
     pub pattern: String,
     /// The host pattern, of all the entry has, that is being considered.
     pub host: String,
+    /// The entry's priority.
+    pub priority: i32,
+    /// How many conditions it has; the methods together count once.
+    pub conditions: usize,
     /// The entry's target.
     pub target: &'a T,
     /// Whether it won, or why not.
@@ -77,6 +81,8 @@ impl<'r, T> Iterator for Candidates<'r, '_, T> {
             key: &step.row.key,
             pattern: step.bucket.pattern().to_string(),
             host: step.row.host.to_string(),
+            priority: step.row.priority,
+            conditions: step.row.conditions.as_ref().map_or(0, |conditions| conditions.len()),
             target: &step.row.target,
             verdict,
         })

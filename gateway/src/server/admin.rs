@@ -15,8 +15,10 @@ use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
 use crate::admin::{
-    Admin, AdminDeps, Limits, PeerSource, PluginInfo, StatusDeps, first_start, handed_over, serve, status_router,
+    Admin, AdminDeps, Limits, LiveDeps, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, handed_over,
+    serve, status_router,
 };
+use crate::explain;
 use crate::proxy::Internal;
 use crate::request::forwarded::TrustedProxies;
 use crate::telemetry::ErrorLog;
@@ -25,13 +27,13 @@ use crate::telemetry::ErrorLog;
 const RETRY: Duration = Duration::from_secs(2);
 
 /// The Admin API, when it is to be answered anywhere, and its first account.
-pub(super) fn make(parts: &Arc<Parts>) -> Option<Arc<Admin>> {
+pub(super) fn make(parts: &Arc<Parts>, live: LiveDeps) -> Option<Arc<Admin>> {
     let config = &parts.config;
     if config.admin.listen.is_none() && !config.admin.on_gateway_ports {
         return None;
     }
     create_accounts(parts);
-    Some(Admin::new(admin_deps(parts)))
+    Some(Admin::new(admin_deps(parts, live)))
 }
 
 /// Opens admin and status to those who may reach them.
@@ -117,7 +119,7 @@ async fn try_create(parts: &Parts) -> bool {
     }
 }
 
-fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
+fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
     let checker = Arc::clone(&parts.checker);
     let plugins = checker.registry().factories().map(|factory| PluginInfo {
         name: factory.name.into(),
@@ -134,8 +136,11 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         version: "v1.0".into(),
         ..PluginInfo::default()
     };
-    let (status, adviser, secrets) = (Arc::clone(parts), Arc::clone(parts), Arc::clone(&parts.secrets));
+    let (status, adviser) = (Arc::clone(parts), Arc::clone(parts));
+    let (secrets, keys) = (Arc::clone(&parts.secrets), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();
+    let explainer = Arc::clone(&parts.explainer);
+    let (metrics, calls) = (Arc::clone(&parts.metrics), Arc::clone(&parts.admin_calls));
     AdminDeps {
         store: Arc::clone(&parts.store),
         data_prefix: parts.config.store.data_prefix.clone(),
@@ -143,10 +148,36 @@ fn admin_deps(parts: &Arc<Parts>) -> AdminDeps {
         check: Arc::new(move |key, value| checker.check(key, value)),
         advise: Arc::new(move |key, value| adviser.checker.advise(&adviser.handle.load(), key, value)),
         seal: Arc::new(move |place, plain| secrets.seal(place, plain.as_bytes()).map_err(|e| e.to_string())),
+        open: Arc::new(move |place, sealed| {
+            let plain = keys.open(place, sealed).map_err(|e| e.to_string())?;
+            String::from_utf8(plain).map_err(|_| "it is not text".to_owned())
+        }),
         status: Arc::new(move || report(&status)),
         log_level: Arc::new(move |level| log_level(&errors, level)),
+        explain: Arc::new(move |question| {
+            let explainer = Arc::clone(&explainer);
+            Box::pin(async move { explainer.answer(question).await.map_err(unexplained) })
+        }),
+        ended: Arc::new(move |surface, call| {
+            metrics.admin.observe(
+                surface,
+                call.method.unwrap_or_default(),
+                call.status.unwrap_or_default(),
+                call.response_time,
+            );
+            calls.record(call);
+        }),
         config: parts.config.admin.clone(),
         server_header: parts.config.client.server_header.clone(),
+        live,
+    }
+}
+
+fn unexplained(reason: explain::Unexplained) -> Unexplained {
+    match reason {
+        explain::Unexplained::Invalid(invalid) => Unexplained::Invalid(invalid),
+        explain::Unexplained::Busy => Unexplained::Busy,
+        explain::Unexplained::Failed => Unexplained::Failed,
     }
 }
 
@@ -198,7 +229,11 @@ fn scrape(parts: &Parts) -> String {
     let config = &parts.metrics.config;
     config.stored_revision.store(parts.status.stored_revision(), Ordering::Relaxed);
     config.applied_revision.store(parts.status.applied_revision(), Ordering::Relaxed);
-    config.rejected_objects.store(parts.handle.load().rejected.len() as u64, Ordering::Relaxed);
+    let snapshot = parts.handle.load_full();
+    config.rejected_objects.store(snapshot.rejected.len() as u64, Ordering::Relaxed);
+    config.routes.store(snapshot.route_count() as u64, Ordering::Relaxed);
+    config.services.store(snapshot.upstreams().count() as u64, Ordering::Relaxed);
+    drop(snapshot);
     config.kept_beyond_lease.store(parts.status.kept_beyond_lease() as u64, Ordering::Relaxed);
     config.set_connected(parts.status.connected());
     let mut text = String::new();

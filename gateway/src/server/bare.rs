@@ -10,10 +10,11 @@ use ws_cloud_plugin_sdk::{Env, Factory};
 
 use super::options;
 use crate::config::Config;
+use crate::explain::Explainer;
 use crate::pipeline::Registry;
 use crate::proxy::{Edge, Handshakes, Proxy};
 use crate::secret::Secrets;
-use crate::snapshot::{Change, Checker, CompileOptions, Compiler, Handle, Publish as _};
+use crate::snapshot::{Change, Checker, CompileOptions, Compiler, Handle, Publish as _, SharedCompiler};
 use crate::telemetry::{AccessLog, Metrics};
 
 /// What tells whether objects would be taken.
@@ -56,14 +57,29 @@ pub fn edge(
     objects: Vec<Change>,
     env: impl Fn(&'static str) -> Env + Send + Sync + 'static,
 ) -> anyhow::Result<Arc<Edge>> {
+    Ok(plane(config, factories, objects, env)?.0)
+}
+
+/// The same, and what explains its requests.
+///
+/// # Errors
+/// When the configuration is not valid.
+pub fn plane(
+    config: &Config,
+    factories: Vec<Factory>,
+    objects: Vec<Change>,
+    env: impl Fn(&'static str) -> Env + Send + Sync + 'static,
+) -> anyhow::Result<(Arc<Edge>, Arc<Explainer>)> {
     let handle = Arc::new(Handle::default());
-    compiler(config, factories, &handle, env)?.replace(1, &mut objects.into_iter());
+    let mut compiler = SharedCompiler::new(compiler(config, factories, &handle, env)?);
+    compiler.replace(1, &mut objects.into_iter());
+    let explainer = Arc::new(Explainer::new(options::explain(config), compiler));
     let metrics = Metrics::new(config.status.max_labels);
     let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
     let certificates = Arc::new(options::certificate_files(config)?);
     let overload = Arc::new(options::overload(&config.overload));
     let proxy = Proxy::new(
-        options::proxy(config, None, Arc::clone(&certificates))?,
+        options::proxy(config, None, Arc::clone(&certificates), None)?,
         Arc::clone(&handle),
         Arc::clone(&metrics),
         Arc::clone(&access),
@@ -72,5 +88,6 @@ pub fn edge(
     );
     let handshakes = Handshakes::new(handle, certificates, config.tls.handshake_timeout, Arc::clone(&metrics));
     let proxy = http_proxy(&Arc::new(ServerConf::default()), proxy);
-    Ok(Arc::new(Edge::new(proxy, options::edge(config, usize::MAX), handshakes, overload, metrics, access)))
+    let edge = Edge::new(proxy, options::edge(config, usize::MAX), handshakes, overload, metrics, access);
+    Ok((Arc::new(edge), explainer))
 }

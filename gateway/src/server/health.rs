@@ -105,7 +105,16 @@ fn show(parts: &Parts, metrics: &Metrics) {
         for upstream in handle.load().upstreams() {
             for node in upstream.nodes().iter() {
                 let ejected = node.state.ejection.cause().map(Cause::name);
-                each(NodeFigures { service: &upstream.name, node: node.label(), up: is_up(&node.state), ejected });
+                let (picked, failed) = node.state.counted();
+                each(NodeFigures {
+                    service: &upstream.name,
+                    node: node.label(),
+                    up: is_up(&node.state),
+                    ejected,
+                    in_flight: node.state.in_flight(),
+                    picked,
+                    failed,
+                });
             }
         }
     });
@@ -158,10 +167,10 @@ fn out(upstream: &Upstream, node: &str, state: &NodeState) -> Value {
 }
 
 /// A node that was left out and only gets single requests to show whether it is well is not up yet.
-fn is_up(state: &NodeState) -> bool {
+pub(super) fn is_up(state: &NodeState) -> bool {
     state.is_healthy() && !state.awaits_readmission()
 }
 
-fn ago(at: SystemTime) -> u64 {
+pub(super) fn ago(at: SystemTime) -> u64 {
     at.elapsed().unwrap_or_default().as_secs()
 }

@@ -23,12 +23,14 @@ use crate::admin::Admin;
 use crate::config::Config;
 use crate::control::{Control, ControlOptions, ControlStatus};
 use crate::demo;
+use crate::explain::Explainer;
 use crate::pipeline::Registry;
 use crate::proxy::{Edge, Handshakes, Internal, Overload, Proxy};
 use crate::secret::Secrets;
-use crate::snapshot::{Checker, CompileOptions, Compiler, Handle};
+use crate::snapshot::{Checker, CompileOptions, Compiler, Handle, SharedCompiler};
 use crate::store::SharedStore;
 use crate::store::embedded::EmbeddedStore;
+use crate::telemetry::tracing::Tracer;
 use crate::telemetry::{AccessLog, ErrorLog, Metrics, error_log};
 use crate::tls;
 use crate::upstream::MAX_TRIES;
@@ -48,6 +50,7 @@ mod demo_hint;
 mod files;
 mod health;
 mod listening;
+mod live;
 mod memory;
 mod notify;
 mod options;
@@ -56,7 +59,9 @@ mod reload;
 pub(crate) mod secrets;
 mod shutdown;
 mod sockets;
+mod state;
 pub mod store;
+mod tracing;
 mod upgrade;
 mod watchdog;
 
@@ -93,9 +98,12 @@ struct Parts {
     started: Instant,
     metrics: Arc<Metrics>,
     access: Arc<AccessLog>,
+    /// The access log of the Admin API.
+    admin_calls: Arc<AccessLog>,
     errors: ErrorLog,
     checker: Arc<Checker>,
     handle: Arc<Handle>,
+    explainer: Arc<Explainer>,
     store: SharedStore,
     status: Arc<ControlStatus>,
     draining: Arc<AtomicBool>,
@@ -151,9 +159,12 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     let access = Arc::new(AccessLog::open(&options::access_log(&config.log.access)).context("log.access.output")?);
     let metrics = Metrics::new(config.status.max_labels);
     metrics.watch_drops("access_log", access.drops());
+    let admin_calls = Arc::new(AccessLog::open(&options::admin_log(&config)).context("log.admin.output")?);
+    metrics.watch_drops("admin_access_log", admin_calls.drops());
     metrics.watch_drops("error_log", errors.drops());
 
-    let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?;
+    let tracing = tracing::start(&config.telemetry.tracing, &metrics, &runtime)?;
+    let registry = Registry::new(factories, &config.plugins.ignore).map_err(|e| anyhow!(e))?.measured_by(&metrics);
     let certificates = options::certificate_files(&config)?;
     let secrets = Arc::new(secrets::load_or_make(&config)?);
     let checker = Arc::new(options::checker(&config, registry, Arc::clone(&secrets), &certificates));
@@ -165,9 +176,11 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
     }
     let names = Arc::new(Names::default());
     runtime.spawn(resolve(Arc::clone(&names), options::resolver(&config)));
-    let (mut control, status) = control(&config, &checker, &handle, &metrics, &store, &names, &runtime);
+    let (mut control, status, compiler) = control(&config, &checker, &handle, &metrics, &store, &names, &runtime);
+    status.tell(&metrics.events);
     let prober = Arc::default();
     control.probe_lapsed(health::probe_lapsed(Arc::clone(&handle), Arc::clone(&names), Arc::clone(&prober)));
+    let explainer = Arc::new(Explainer::new(options::explain(&config), compiler));
     let parts = Arc::new(Parts {
         started: Instant::now(),
         draining: Arc::default(),
@@ -188,9 +201,11 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         config,
         metrics,
         access,
+        admin_calls,
         errors,
         checker,
         handle,
+        explainer,
         store,
         status,
     });
@@ -215,22 +230,24 @@ fn serve(config: Config, factories: Vec<Factory>, run: &RunOptions, errors: Erro
         await_something_to_serve(&parts)?;
     }
     runtime.block_on(names.settled(NAMES_WAIT));
-    let admin = runtime.block_on(async { admin::make(&parts) });
+    let admin = runtime.block_on(async { admin::make(&parts, live::start(&parts)) });
     let internal = runtime.block_on(async { admin::internal(&parts, admin.as_ref()) })?;
     health::start(&parts, prober, &runtime);
     runtime.spawn(watchdog::feed(Arc::clone(&parts)));
     memory::watch(&parts, &runtime);
     certificates::start(&parts, &runtime);
     let becoming = runtime.spawn(become_ready(Arc::clone(&parts), admin, run.predecessor.clone()));
-    data_plane(&parts, internal)?;
+    data_plane(&parts, internal, tracing.tracer.clone())?;
 
     log::info!("stopping");
     parts.ending.stop();
     if let Some(Ok(Some(runtime_dir))) = runtime.block_on(async { becoming.now_or_never() }) {
         runtime_dir.close();
     }
+    runtime.block_on(tracing.end());
     runtime.shutdown_timeout(Duration::from_secs(5));
     parts.access.shutdown(Duration::from_secs(2));
+    parts.admin_calls.shutdown(Duration::from_secs(2));
     log::info!("stopped");
     let failure = parts.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
     failure.map_or(Ok(()), Err)
@@ -256,7 +273,7 @@ fn control(
     store: &SharedStore,
     names: &Arc<Names>,
     runtime: &Runtime,
-) -> (Control, Arc<ControlStatus>) {
+) -> (Control, Arc<ControlStatus>, SharedCompiler) {
     let environments = plugin_env::Environments {
         store: Arc::clone(store),
         data_prefix: config.store.data_prefix.clone(),
@@ -264,7 +281,7 @@ fn control(
         metrics: Arc::clone(metrics),
         runtime: runtime.handle().clone(),
     };
-    let compiler = Compiler::new(
+    let compiler = SharedCompiler::new(Compiler::new(
         CompileOptions {
             checker: Arc::clone(checker),
             services: options::services(config),
@@ -273,7 +290,7 @@ fn control(
             env: Box::new(move |plugin| environments.of(plugin)),
         },
         Arc::clone(handle),
-    );
+    ));
     let options = ControlOptions {
         data_prefix: config.store.data_prefix.clone(),
         empty_hold: config.store.empty_hold,
@@ -282,7 +299,8 @@ fn control(
         snapshot_dir: config.snapshot.enabled.then(|| config.snapshot.dir.clone()),
         stale: names.changes(),
     };
-    Control::new(Arc::clone(store), Box::new(compiler), options)
+    let (control, status) = Control::new(Arc::clone(store), Box::new(compiler.clone()), options);
+    (control, status, compiler)
 }
 
 /// Waits until the data plane accepts connections, opens admin and status, and tells those who wait.
@@ -318,7 +336,7 @@ async fn become_ready(
 }
 
 /// Runs Pingora on this thread until a signal ends it.
-fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<()> {
+fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>, tracer: Option<Arc<Tracer>>) -> anyhow::Result<()> {
     let config = &parts.config;
     let threads = match config.workers {
         0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
@@ -335,7 +353,7 @@ fn data_plane(parts: &Arc<Parts>, internal: Option<Internal>) -> anyhow::Result<
     let mut server = Server::new_with_opt_and_conf(None, conf);
     server.bootstrap();
     let proxy = Proxy::new(
-        options::proxy(config, internal, Arc::clone(&parts.certificates))?,
+        options::proxy(config, internal, Arc::clone(&parts.certificates), tracer)?,
         Arc::clone(&parts.handle),
         Arc::clone(&parts.metrics),
         Arc::clone(&parts.access),
@@ -408,6 +426,13 @@ impl Parts {
     fn fail(&self, reason: anyhow::Error) {
         *self.failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason);
         self.ending.stop();
+    }
+
+    /// Opens the files of all logs anew, after something may have moved them away.
+    fn reopen_logs(&self) {
+        self.access.reopen();
+        self.admin_calls.reopen();
+        self.errors.reopen();
     }
 
     fn is_ready(&self) -> bool {

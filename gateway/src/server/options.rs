@@ -10,8 +10,9 @@ use http::HeaderValue;
 
 use crate::config::{
     AccessLogConfig, CheckKind, ClientAuthConfig, Config, ErrorLogConfig, EscapedSlashes, HealthcheckConfig, LogFormat,
-    OverloadConfig, StoreKind, TlsVersion, UnderscoreHeaders,
+    OtlpProtocol, OverloadConfig, StoreKind, TlsVersion, TracingConfig, UnderscoreHeaders,
 };
+use crate::explain::ExplainOptions;
 use crate::pipeline::Registry;
 use crate::proxy::{ConnectionOptions, EdgeOptions, Internal, Overload, ProxyHeaders, ProxyOptions};
 use crate::request::forwarded::TrustedProxies;
@@ -20,7 +21,8 @@ use crate::request::path::{self, PathRules};
 use crate::resource::ClientAuth;
 use crate::secret::Secrets;
 use crate::snapshot::{CheckDefaults, Checker, ServiceDefaults};
-use crate::telemetry::{AccessOptions, ErrorLogOptions, Output};
+use crate::telemetry::tracing::{self, Tracer, TracingOptions};
+use crate::telemetry::{AccessOptions, ErrorLogOptions, Lines, Output};
 use crate::tls;
 use crate::upstream::health::{Check, GrpcProbe, HttpProbe, Probe};
 use crate::upstream::{PeerOptions, ResolveOptions, RetryPolicy, UpstreamOptions};
@@ -35,10 +37,23 @@ pub(super) fn error_log(config: &ErrorLogConfig) -> ErrorLogOptions {
 
 pub(super) fn access_log(config: &AccessLogConfig) -> AccessOptions {
     AccessOptions {
+        lines: Lines::Requests,
         output: output(&config.output),
         rotate_size: config.rotate_size.0,
         rotate_keep: config.rotate_keep,
         queue: config.queue,
+    }
+}
+
+pub(super) fn admin_log(config: &Config) -> AccessOptions {
+    let log = &config.log.admin;
+    let is_on = config.admin.listen.is_some() || config.admin.on_gateway_ports;
+    AccessOptions {
+        lines: Lines::AdminCalls,
+        output: if is_on { output(&log.output) } else { Output::Off },
+        rotate_size: log.rotate_size.0,
+        rotate_keep: log.rotate_keep,
+        queue: log.queue,
     }
 }
 
@@ -154,15 +169,12 @@ pub(super) fn proxy(
     config: &Config,
     internal: Option<Internal>,
     certificates: Arc<tls::Files>,
+    tracer: Option<Arc<Tracer>>,
 ) -> anyhow::Result<ProxyOptions> {
     Ok(ProxyOptions {
         rules: rules(config),
         trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
-        underscores: match config.client.underscore_headers {
-            UnderscoreHeaders::Drop => framing::Underscores::Drop,
-            UnderscoreHeaders::Allow => framing::Underscores::Allow,
-            UnderscoreHeaders::Reject => framing::Underscores::Reject,
-        },
+        underscores: underscores(config),
         max_requests_per_connection: config.client.max_requests_per_connection,
         min_body_rate: config.client.min_body_rate.0,
         max_body_size: config.client.max_body_size.0,
@@ -170,7 +182,43 @@ pub(super) fn proxy(
         send_timeout: config.client.send_timeout,
         internal,
         certificates,
+        tracer,
     })
+}
+
+/// How traces are exported, if they are.
+pub(super) fn tracing(config: &TracingConfig) -> Option<TracingOptions> {
+    Some(TracingOptions {
+        endpoint: config.endpoint.clone()?,
+        protocol: match config.protocol {
+            OtlpProtocol::Http => tracing::Protocol::Http,
+            OtlpProtocol::Grpc => tracing::Protocol::Grpc,
+        },
+        sample: config.sample,
+        service_name: config.service_name.clone(),
+        headers: config.headers.clone(),
+        timeout: config.timeout,
+        ca_file: config.ca_file.clone(),
+        queue: config.queue,
+    })
+}
+
+fn underscores(config: &Config) -> framing::Underscores {
+    match config.client.underscore_headers {
+        UnderscoreHeaders::Drop => framing::Underscores::Drop,
+        UnderscoreHeaders::Allow => framing::Underscores::Allow,
+        UnderscoreHeaders::Reject => framing::Underscores::Reject,
+    }
+}
+
+pub(super) fn explain(config: &Config) -> ExplainOptions {
+    ExplainOptions {
+        rules: rules(config),
+        trusted_proxies: TrustedProxies::new(config.client.trusted_proxies.clone()),
+        underscores: underscores(config),
+        max_body_size: config.client.max_body_size.0,
+        admin_on_gateway_ports: config.admin.on_gateway_ports,
+    }
 }
 
 pub(super) fn overload(config: &OverloadConfig) -> Overload {

@@ -43,8 +43,7 @@ async fn read_again(parts: &Parts) -> Result<String, String> {
     let next = with_live_fields(&running, &new);
     let (applied, refused) = (changes(&running, &next), changes(&next, &new));
 
-    parts.access.reopen();
-    parts.errors.reopen();
+    parts.reopen_logs();
     if running.log.error.level != next.log.error.level {
         parts.errors.set_level(next.log.error.level.into());
     }
@@ -83,6 +82,7 @@ fn changes(old: &Config, new: &Config) -> Vec<String> {
         ("store.etcd.password", old.store.etcd.password != new.store.etcd.password),
         ("admin.jwt_secret", old.admin.jwt_secret != new.admin.jwt_secret),
         ("admin.account", old.admin.account != new.admin.account),
+        ("telemetry.tracing.headers", old.telemetry.tracing.headers != new.telemetry.tracing.headers),
         ("admin.tokens", old.admin.tokens != new.admin.tokens),
     ];
     found.extend(secrets.into_iter().filter(|(_, differs)| *differs).map(|(name, _)| name.to_owned()));

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::Parts;
 use crate::config::{Config, StoreKind};
-use crate::resource::key::{CERTIFICATES, HEAD, SECRETS_KEY, SERVICES};
+use crate::resource::key::{CERTIFICATES, HEAD, SECRETS_KEY, SERVICES, TOTP};
 use crate::secret::Secrets;
 use crate::store::{Guard, Op, SharedStore, StoreError};
 
@@ -163,7 +163,7 @@ pub(crate) async fn rotate(store: &SharedStore, prefix: &str, secrets: &Secrets)
 }
 
 /// The families that hold encrypted keys, and where in an object they are.
-const SECRETS: [(&str, &str); 2] = [(CERTIFICATES, "/key"), (SERVICES, "/tls/key")];
+const SECRETS: [(&str, &str); 3] = [(CERTIFICATES, "/key"), (SERVICES, "/tls/key"), (TOTP, "/secret")];
 
 /// Encrypts one object's key anew. Whether that was needed; `None` when it has none that is encrypted.
 async fn reseal(

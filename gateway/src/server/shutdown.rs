@@ -11,7 +11,6 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::{Parts, notify, reload, upgrade};
-use crate::telemetry::{AccessLog, ErrorLog};
 
 /// How often it is looked whether requests in flight have ended.
 const LOOK: Duration = Duration::from_millis(20);
@@ -76,7 +75,7 @@ impl Signals {
     pub(super) fn start(self, parts: &Arc<Parts>, runtime: &Runtime) {
         runtime.spawn(end(Arc::clone(parts), self.ends));
         runtime.spawn(reload::on_hangup(Arc::clone(parts), self.hangup));
-        runtime.spawn(reopen_logs(Arc::clone(&parts.access), parts.errors.clone(), self.usr1));
+        runtime.spawn(reopen_logs(Arc::clone(parts), self.usr1));
         runtime.spawn(upgrade::on_signal(Arc::clone(parts), self.usr2));
     }
 }
@@ -142,10 +141,9 @@ async fn drain(parts: &Parts, taken_over: bool) {
 }
 
 /// On SIGUSR1 log files are opened anew, after something (logrotate) moved them away.
-async fn reopen_logs(access: Arc<AccessLog>, errors: ErrorLog, mut usr1: Signal) {
+async fn reopen_logs(parts: Arc<Parts>, mut usr1: Signal) {
     while usr1.recv().await.is_some() {
-        access.reopen();
-        errors.reopen();
+        parts.reopen_logs();
         log::info!("log files opened anew");
     }
 }

@@ -16,7 +16,7 @@ use super::object::{Checker, ParsedPlugin};
 use super::routes::{Globals, Routes, With};
 use super::services::{Places, ServiceDefaults, Upstreams};
 use super::trust::ParsedService;
-use super::{Handle, ServiceIds, Slot, Snapshot};
+use super::{Handle, ServiceIds, Slot, Snapshot, tell};
 use crate::resource::{BrokenHosts, Node, NodeOverlay, key};
 use crate::telemetry::Metrics;
 use crate::tls::{self, CertStore, Closed};
@@ -38,19 +38,19 @@ pub struct CompileOptions {
 
 /// Makes snapshots and publishes them.
 pub struct Compiler {
-    options: CompileOptions,
-    handle: Arc<Handle>,
-    routes: Routes,
-    nodes: BTreeMap<String, Kept<Node>>,
-    services: BTreeMap<String, Kept<ParsedService>>,
-    plugins: BTreeMap<String, Kept<ParsedPlugin>>,
-    overlays: BTreeMap<String, Kept<NodeOverlay>>,
+    pub(super) options: CompileOptions,
+    pub(super) handle: Arc<Handle>,
+    pub(super) routes: Routes,
+    pub(super) nodes: BTreeMap<String, Kept<Node>>,
+    pub(super) services: BTreeMap<String, Kept<ParsedService>>,
+    pub(super) plugins: BTreeMap<String, Kept<ParsedPlugin>>,
+    pub(super) overlays: BTreeMap<String, Kept<NodeOverlay>>,
     certificates: BTreeMap<String, Kept<Arc<tls::Entry>>>,
     /// Drops old snapshots: of 100,000 routes the last one takes longer than making the next.
     graveyard: std::sync::mpsc::Sender<Arc<Snapshot>>,
-    ids: ServiceIds,
-    slots: Vec<Slot>,
-    upstreams: Upstreams,
+    pub(super) ids: ServiceIds,
+    pub(super) slots: Vec<Slot>,
+    pub(super) upstreams: Upstreams,
     restored: HashMap<String, Change>,
     rejected: BTreeMap<String, Rejected>,
     /// By service.
@@ -72,7 +72,7 @@ struct Dirty {
 impl Compiler {
     /// A compiler that publishes to this handle.
     pub fn new(options: CompileOptions, handle: Arc<Handle>) -> Self {
-        let upstreams = Upstreams::new(options.services.clone());
+        let upstreams = Upstreams::new(options.services.clone(), Arc::clone(&options.metrics.events));
         Self {
             options,
             handle,
@@ -241,7 +241,7 @@ impl Compiler {
         let declared = self.services.get(&*name);
         let checker = Arc::clone(&self.options.checker);
         let names = Arc::clone(&self.options.names);
-        let mut places = Places { checker: &checker, names: &names, used: BTreeSet::new(), warnings: Vec::new() };
+        let mut places = Places::new(&checker, &names);
         self.slots[id.0 as usize] = match declared {
             Some(Kept { good: None, .. }) => {
                 // Nobody probes its nodes meanwhile: what is known of them grows old.
@@ -315,7 +315,9 @@ impl Publish for Compiler {
         // All of it: a panic may have come between what is kept here and what was published.
         let services = self.ids.names.iter().map(|name| name.to_string()).collect();
         let mut dirty = Dirty { rejected: true, plugins: true, certificates: true, services };
+        let mut count = 0;
         for change in entries {
+            count += 1;
             gone.remove(&change.key);
             self.take(change, &mut dirty);
         }
@@ -323,16 +325,19 @@ impl Publish for Compiler {
             self.take(Change { key, value: None, revision }, &mut dirty);
         }
         self.publish(revision, dirty);
+        tell::all(&self.options.metrics.events, revision, count, self.rejected.len());
         // Kept for the first full state only.
         self.restored.clear();
     }
 
     fn apply(&mut self, revision: u64, changes: Vec<Change>) {
         let mut dirty = Dirty::default();
+        let told = tell::Changes::of(&changes);
         for change in changes {
             self.take(change, &mut dirty);
         }
         self.publish(revision, dirty);
+        told.tell(&self.options.metrics.events, &self.rejected);
     }
 
     fn refresh(&mut self) {

@@ -10,29 +10,35 @@ use std::time::Duration;
 use arc_swap::{ArcSwap, Guard};
 use ws_cloud_plugin_sdk::RouteInfo;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Instance, Pipeline};
+use crate::request::readings::readings;
 use crate::resource::{Protocol, Retry, Route, Timeouts};
-use crate::router::{Lookup, Router};
+use crate::router::{Candidates, Lookup, Router};
 use crate::telemetry::{RouteMetrics, ServiceMetrics};
 use crate::tls::CertStore;
-use crate::upstream::{RetryOn, Upstream};
+use crate::upstream::{RetryOn, RetryPolicy, Upstream, UpstreamOptions};
 
 mod advice;
 pub mod change;
 mod compile;
+mod hash_key;
 mod health;
 mod kept;
 mod object;
+mod preview;
 mod routes;
 mod services;
+mod tell;
 #[cfg(test)]
 mod tests;
 mod trust;
 
 pub use change::{Change, Publish, Rejected, Serving, Warning};
 pub use compile::{CompileOptions, Compiler};
+pub use hash_key::hash_key;
 pub use health::CheckDefaults;
 pub use object::Checker;
+pub use preview::{DeclaredNode, Preview, SharedCompiler};
 pub use services::ServiceDefaults;
 
 /// A route ready to serve.
@@ -68,6 +74,14 @@ pub struct RouteOptions {
 }
 
 impl RouteOptions {
+    /// The limits of the route, or else of its service.
+    pub fn time_limits(&self, service: Option<&UpstreamOptions>) -> TimeLimits {
+        TimeLimits {
+            first_byte: self.timeouts.first_byte.or(service.and_then(|service| service.first_byte)),
+            total: self.timeouts.total.or(service.and_then(|service| service.total)),
+        }
+    }
+
     fn new(route: &Route) -> Self {
         Self { timeouts: route.timeouts, retry: RouteRetry::new(&route.retry), max_body_size: route.max_body_size }
     }
@@ -85,9 +99,38 @@ pub struct RouteRetry {
 }
 
 impl RouteRetry {
+    /// What holds for a request: this, and where it says nothing what the service says.
+    pub fn over<'a>(&'a self, service: &'a RetryPolicy) -> Retries<'a> {
+        Retries {
+            on: self.on.as_ref().unwrap_or(&service.on),
+            within: self.within.unwrap_or(service.within),
+            budget: self.budget.unwrap_or(service.budget),
+        }
+    }
+
     fn new(declared: &Retry) -> Self {
         Self { on: declared.on.as_ref().map(services::retry_on), within: declared.within, budget: declared.budget }
     }
+}
+
+/// The retries of a request.
+#[derive(Debug, Clone, Copy)]
+pub struct Retries<'a> {
+    /// What is tried again.
+    pub on: &'a RetryOn,
+    /// How long after the request's start.
+    pub within: Duration,
+    /// The share of requests that may be retries.
+    pub budget: f64,
+}
+
+/// The limits on a whole exchange with nodes.
+#[derive(Debug, Clone, Copy)]
+pub struct TimeLimits {
+    /// Longest wait for the header of a response.
+    pub first_byte: Option<Duration>,
+    /// Time for all of it.
+    pub total: Option<Duration>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +141,8 @@ enum RouteState {
     /// Its declaration is broken and never was good: requests are refused, not passed to a looser
     /// route.
     Broken,
+    /// It is off. No snapshot that serves has one: only explain shows them.
+    Off,
 }
 
 impl CompiledRoute {
@@ -105,6 +150,21 @@ impl CompiledRoute {
     /// covers it, is broken.
     pub fn is_broken(&self) -> bool {
         self.state != RouteState::Live
+    }
+
+    /// Whether it is off, and stands here only to be shown.
+    pub fn is_off(&self) -> bool {
+        self.state == RouteState::Off
+    }
+
+    /// Whether it is closed because of a plugin that covers it, and not for its own fault.
+    pub fn is_closed(&self) -> bool {
+        self.state == RouteState::Closed
+    }
+
+    /// Whether a plugin of its pipeline is its own, and not one that covers all routes.
+    pub fn has_own(&self, instance: &Arc<Instance>) -> bool {
+        self.own.instances().iter().any(|own| Arc::ptr_eq(own, instance))
     }
 
     /// Whether the route is meant to do nothing at all: no service and no plugins.
@@ -140,8 +200,21 @@ pub enum Target<'a> {
     Upstream(&'a Arc<Upstream>),
 }
 
+/// A path that is another route's in another reading.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the path can be read as that of another route")]
+pub struct Ambiguous {
+    /// How it can be read.
+    pub reading: String,
+    /// The route of that.
+    pub found: Option<Arc<CompiledRoute>>,
+}
+
+/// What finds routes.
+type CompiledRouter = Router<Arc<CompiledRoute>>;
+
 /// The whole configuration at one revision.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Snapshot {
     /// The store's revision it was compiled from; 0 before the first.
     pub revision: u64,
@@ -151,7 +224,7 @@ pub struct Snapshot {
     pub certificates: Arc<CertStore>,
     /// What is live and still should be looked at.
     pub warnings: Arc<[Warning]>,
-    router: Arc<Router<Arc<CompiledRoute>>>,
+    router: Arc<CompiledRouter>,
     services: Arc<[Slot]>,
 }
 
@@ -159,6 +232,27 @@ impl Snapshot {
     /// The route of a request.
     pub fn find(&self, lookup: &Lookup<'_>) -> Option<&Arc<CompiledRoute>> {
         self.router.find(lookup)
+    }
+
+    /// The route of a request, unless another reading of its path would find another.
+    ///
+    /// # Errors
+    /// Then: an upstream that reads the path another way must not serve what another route guards.
+    #[inline]
+    pub fn find_unambiguous(&self, lookup: &Lookup<'_>) -> Result<Option<&Arc<CompiledRoute>>, Ambiguous> {
+        let found = self.find(lookup);
+        for reading in readings(lookup.path) {
+            let other = self.find(&Lookup { path: &reading, ..*lookup });
+            if found.map(Arc::as_ptr) != other.map(Arc::as_ptr) {
+                return Err(Ambiguous { reading, found: other.cloned() });
+            }
+        }
+        Ok(found)
+    }
+
+    /// Every route considered for a request: see [`Router::candidates`].
+    pub fn candidates<'a, 'l>(&'a self, lookup: &Lookup<'l>) -> Candidates<'a, 'l, Arc<CompiledRoute>> {
+        self.router.candidates(lookup)
     }
 
     /// Where a route's requests go.

@@ -106,6 +106,27 @@ impl Checker {
         Ok(ParsedRoute { route, pattern, hosts, headers, query, plugins })
     }
 
+    /// A route that is off as it would stand if it were on, when its path pattern matches; its plugins are not looked at.
+    pub(super) fn off<T>(
+        &self,
+        key: &Arc<str>,
+        value: &[u8],
+        path: &str,
+        target: impl FnOnce(&Route) -> T,
+    ) -> Option<Entry<T>> {
+        let route = Route::parse(value).ok()?;
+        Some(Entry {
+            pattern: self.pattern(&route.prefix).ok().filter(|pattern| pattern.matches(path))?,
+            hosts: hosts(&route.hosts).ok()?,
+            headers: predicates("headers", &route.headers).ok()?,
+            query: predicates("query", &route.query).ok()?,
+            target: target(&route),
+            methods: route.methods,
+            priority: route.priority,
+            key: Arc::clone(key),
+        })
+    }
+
     fn pattern(&self, prefix: &str) -> Result<Pattern, Invalid> {
         Pattern::parse(prefix, &self.rules).map_err(|e| Invalid::at("prefix", e))
     }

@@ -11,10 +11,11 @@ use ws_cloud_plugin_sdk::RouteInfo;
 use super::change::{Change, Serving};
 use super::compile::CompileOptions;
 use super::object::ParsedRoute;
-use super::{CompiledRoute, RouteOptions, RouteState, ServiceIds};
+use super::{CompiledRoute, CompiledRouter, RouteOptions, RouteState, ServiceId, ServiceIds};
 use crate::pipeline::{Instance, Pipeline};
 use crate::resource::{Invalid, Protocol};
-use crate::router::{Edit, Entry, Pattern, Place, Router};
+use crate::router::{Edit, Entry, Pattern, Place};
+use crate::telemetry::{RouteMetrics, ServiceMetrics};
 
 /// Changes that are collected before the router takes them up, so that a first load does not hold all of it twice.
 const COLLECTED: usize = 8192;
@@ -23,7 +24,7 @@ const COLLECTED: usize = 8192;
 #[derive(Default)]
 pub(super) struct Routes {
     known: HashMap<Arc<str>, Known>,
-    router: Arc<Router<Arc<CompiledRoute>>>,
+    router: Arc<CompiledRouter>,
     /// What the router has not taken up yet.
     pending: HashMap<Arc<str>, Pending>,
     globals: Globals,
@@ -142,7 +143,7 @@ impl Routes {
     }
 
     /// The router with all that was taken.
-    pub(super) fn router(&mut self) -> Arc<Router<Arc<CompiledRoute>>> {
+    pub(super) fn router(&mut self) -> Arc<CompiledRouter> {
         self.take_up();
         Arc::clone(&self.router)
     }
@@ -154,15 +155,39 @@ impl Routes {
         }
         self.take_up();
         self.globals = globals;
-        let Self { router, globals, pipelines, .. } = self;
-        *router = Arc::new(router.map(|route| match route.state {
-            RouteState::Broken => Arc::clone(route),
-            RouteState::Live | RouteState::Closed => Arc::new(CompiledRoute {
-                pipeline: pipelines.get(route.own.instances().iter().chain(&globals.instances)),
-                state: globals.state(),
-                ..CompiledRoute::clone(route)
-            }),
-        }));
+        self.router = Arc::new(covered(&self.router, &self.globals, &mut self.pipelines));
+    }
+
+    /// A router with all routes behind these, of which nothing is kept here.
+    pub(super) fn covered_by(router: &CompiledRouter, globals: &Globals) -> CompiledRouter {
+        covered(router, globals, &mut Pipelines::default())
+    }
+
+    /// A router in which this route is as given, of which nothing is kept here; nothing is counted for the route.
+    /// `service` finds the places of services.
+    pub(super) fn edited(
+        &self,
+        router: &CompiledRouter,
+        id: &str,
+        changed: Option<ParsedRoute>,
+        service: impl FnOnce(&str) -> ServiceId,
+    ) -> CompiledRouter {
+        let id: Arc<str> = id.into();
+        let stands = self.known.get(&id).and_then(|known| known.place);
+        let entry = changed.and_then(|parsed| {
+            let service = (!parsed.route.service_name.is_empty()).then(|| service(&parsed.route.service_name));
+            let (metrics, service_metrics) = (Arc::default(), service.map(|_| Arc::default()));
+            let surroundings = Surroundings { service, metrics, service_metrics };
+            compiled(&id, parsed, surroundings, &self.globals, &mut Pipelines::default(), &self.options)
+        });
+        let edits = [stands.map(|place| Edit::Remove(place, id)), entry.map(Edit::Insert)];
+        router.edited(edits.into_iter().flatten().collect())
+    }
+
+    /// The routes that are off: their ids, and their values.
+    pub(super) fn off(&self) -> impl Iterator<Item = (&Arc<str>, &Bytes)> {
+        let off = self.known.iter().filter(|(_, known)| known.place.is_none());
+        off.filter_map(|(id, known)| Some((id, &known.good.as_ref()?.value)))
     }
 
     /// The pipelines that were made since this was last asked, and are used.
@@ -190,34 +215,17 @@ impl Routes {
     }
 
     fn live(&mut self, id: &Arc<str>, parsed: ParsedRoute, with: &mut With<'_>) -> Option<Entry<Arc<CompiledRoute>>> {
-        let ParsedRoute { route, pattern, hosts, headers, query, plugins } = parsed;
-        if !route.enabled {
+        if !parsed.route.enabled {
             return None;
         }
-        let service = (!route.service_name.is_empty()).then(|| with.ids.of(&route.service_name));
-        let own = self.pipelines.get(plugins.iter());
-        let options = RouteOptions::new(&route);
-        let target = Arc::new(CompiledRoute {
-            protocol: route.protocol,
-            pipeline: self.pipelines.get(own.instances().iter().chain(&self.globals.instances)),
-            own,
-            options: if options == *self.options { Arc::clone(&self.options) } else { Arc::new(options) },
-            metrics: with.options.metrics.route(id, &route.service_name),
-            service_metrics: service.map(|_| with.options.metrics.service(&route.service_name)),
+        let name = &parsed.route.service_name;
+        let service = (!name.is_empty()).then(|| with.ids.of(name));
+        let surroundings = Surroundings {
             service,
-            state: self.globals.state(),
-            info: Arc::new(RouteInfo {
-                key: (**id).to_owned(),
-                prefix: route.prefix,
-                service: route.service_name,
-                protocol: match route.protocol {
-                    Protocol::Http => ws_cloud_plugin_sdk::Protocol::Http,
-                    Protocol::Grpc => ws_cloud_plugin_sdk::Protocol::Grpc,
-                },
-            }),
-        });
-        let (methods, priority, key) = (route.methods, route.priority, Arc::clone(id));
-        Some(Entry { pattern, hosts, methods, headers, query, priority, key, target })
+            metrics: with.options.metrics.route(id, name),
+            service_metrics: service.map(|_| with.options.metrics.service(name)),
+        };
+        compiled(id, parsed, surroundings, &self.globals, &mut self.pipelines, &self.options)
     }
 
     fn closed(&self, id: &Arc<str>, place: Entry<()>, with: &With<'_>) -> Entry<Arc<CompiledRoute>> {
@@ -239,6 +247,63 @@ impl Routes {
             state: RouteState::Broken,
         }
     }
+}
+
+/// What a route is compiled with that is not its own.
+struct Surroundings {
+    service: Option<ServiceId>,
+    metrics: Arc<RouteMetrics>,
+    service_metrics: Option<Arc<ServiceMetrics>>,
+}
+
+/// A route as it stands in the router; `None` when it is off.
+fn compiled(
+    id: &Arc<str>,
+    parsed: ParsedRoute,
+    surroundings: Surroundings,
+    globals: &Globals,
+    pipelines: &mut Pipelines,
+    plain: &Arc<RouteOptions>,
+) -> Option<Entry<Arc<CompiledRoute>>> {
+    let ParsedRoute { route, pattern, hosts, headers, query, plugins } = parsed;
+    if !route.enabled {
+        return None;
+    }
+    let Surroundings { service, metrics, service_metrics } = surroundings;
+    let own = pipelines.get(plugins.iter());
+    let options = RouteOptions::new(&route);
+    let target = Arc::new(CompiledRoute {
+        protocol: route.protocol,
+        pipeline: pipelines.get(own.instances().iter().chain(&globals.instances)),
+        own,
+        options: if options == **plain { Arc::clone(plain) } else { Arc::new(options) },
+        metrics,
+        service_metrics,
+        service,
+        state: globals.state(),
+        info: Arc::new(RouteInfo {
+            key: (**id).to_owned(),
+            prefix: route.prefix,
+            service: route.service_name,
+            protocol: match route.protocol {
+                Protocol::Http => ws_cloud_plugin_sdk::Protocol::Http,
+                Protocol::Grpc => ws_cloud_plugin_sdk::Protocol::Grpc,
+            },
+        }),
+    });
+    let (methods, priority, key) = (route.methods, route.priority, Arc::clone(id));
+    Some(Entry { pattern, hosts, methods, headers, query, priority, key, target })
+}
+
+fn covered(router: &CompiledRouter, globals: &Globals, pipelines: &mut Pipelines) -> CompiledRouter {
+    router.map(|route| match route.state {
+        RouteState::Broken | RouteState::Off => Arc::clone(route),
+        RouteState::Live | RouteState::Closed => Arc::new(CompiledRoute {
+            pipeline: pipelines.get(route.own.instances().iter().chain(&globals.instances)),
+            state: globals.state(),
+            ..CompiledRoute::clone(route)
+        }),
+    })
 }
 
 impl PartialEq for Globals {

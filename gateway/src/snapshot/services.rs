@@ -10,9 +10,10 @@ use super::CheckDefaults;
 use super::object::Checker;
 use super::trust::ParsedService;
 use crate::resource::{self, Balancer, HashPolicy, Node, NodeAddress, NodeOverlay, Service, Timeouts};
+use crate::telemetry::Events;
 use crate::upstream::{
-    Balancing, HashOn, Hashing, Limits, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes, PeerOptions,
-    Peers, ProxyVersion, Reach, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
+    Balancing, HashOn, Hashing, Limits, Memory, Names, Node as UpstreamNode, NodeProtocol, NodeState, Nodes,
+    PeerOptions, Peers, ProxyVersion, Reach, Resting, RetryOn, RetryPolicy, Upstream, UpstreamOptions, Walk,
 };
 
 /// What applies to services that say nothing themselves.
@@ -31,12 +32,14 @@ pub struct ServiceDefaults {
 #[derive(Debug)]
 pub(super) struct Upstreams {
     defaults: ServiceDefaults,
+    /// Who is told of changes of nodes.
+    events: Arc<Events>,
     built: HashMap<Arc<str>, Arc<Upstream>>,
 }
 
 impl Upstreams {
-    pub(super) fn new(defaults: ServiceDefaults) -> Self {
-        Self { defaults, built: HashMap::new() }
+    pub(super) fn new(defaults: ServiceDefaults, events: Arc<Events>) -> Self {
+        Self { defaults, events, built: HashMap::new() }
     }
 
     /// The upstream of a service; `None` when no node takes requests. Of two nodes with the same
@@ -48,29 +51,63 @@ impl Upstreams {
         nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
         places: &mut Places<'_>,
     ) -> Option<Arc<Upstream>> {
+        let before = self.built.remove(name);
+        let upstream = Arc::new(self.make(name, parsed, nodes, places, before.as_deref())?);
+        self.built.insert(Arc::clone(name), Arc::clone(&upstream));
+        Some(upstream)
+    }
+
+    /// The upstream that would be built, of which nothing is kept here.
+    pub(super) fn foresee<'a>(
+        &self,
+        name: &Arc<str>,
+        parsed: &ParsedService,
+        nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
+        places: &mut Places<'_>,
+    ) -> Option<Arc<Upstream>> {
+        self.make(name, parsed, nodes, places, self.built.get(name).map(|before| &**before)).map(Arc::new)
+    }
+
+    fn make<'a>(
+        &self,
+        name: &Arc<str>,
+        parsed: &ParsedService,
+        nodes: impl Iterator<Item = (&'a Node, Option<&'a NodeOverlay>)>,
+        places: &mut Places<'_>,
+        before: Option<&Upstream>,
+    ) -> Option<Upstream> {
         let service = &parsed.service;
         let reach =
             Reach::new(name, protocol(service.protocol), parsed.tls.clone(), service.proxy_protocol.map(version));
         let upstream_options = self.upstream_options(service, &reach);
-        let before = self.built.remove(name);
-        let mut builder = Builder::new(before.as_deref(), self.peer_options(service.timeouts, reach));
+        let mut builder = Builder::new(before, self.peer_options(service.timeouts, reach));
         let plain = NodeOverlay::default();
+        let mut resting = Vec::new();
         for (node, overlay) in nodes {
-            let weight = overlay.unwrap_or(&plain).effective_weight(node);
+            let overlay = overlay.unwrap_or(&plain);
+            let weight = overlay.effective_weight(node);
             let (addresses, host) = places.of(&node.upstream);
             if weight > 0 {
                 addresses.iter().for_each(|address| builder.add(*address, host, weight));
+            } else {
+                let state = |address| before.as_ref().and_then(|before| before.state_of(address)).map(Arc::clone);
+                let rest = |address: &SocketAddr| Resting {
+                    address: *address,
+                    why: why(node, overlay),
+                    state: state(*address),
+                };
+                resting.extend(addresses.iter().map(rest));
             }
         }
         let nodes = builder.finish();
         if nodes.is_empty() {
             return None;
         }
-        let upstream = Arc::new(match &before {
+        let mut upstream = match before {
             Some(before) => before.succeeded_by(nodes, upstream_options),
-            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Arc::default()),
-        });
-        self.built.insert(Arc::clone(name), Arc::clone(&upstream));
+            None => Upstream::new(Arc::clone(name), nodes, upstream_options, Memory::telling(&self.events)),
+        };
+        upstream.resting = resting;
         Some(upstream)
     }
 
@@ -128,6 +165,16 @@ impl Upstreams {
             reach,
             ..defaults.clone()
         }
+    }
+}
+
+/// Why a node takes no requests.
+fn why(node: &Node, overlay: &NodeOverlay) -> &'static str {
+    match overlay.state {
+        resource::NodeState::Drain => "drain",
+        resource::NodeState::Disabled => "disabled",
+        resource::NodeState::Enabled if !node.enabled => "disabled",
+        resource::NodeState::Enabled => "weight",
     }
 }
 
@@ -224,12 +271,18 @@ impl<'a> Builder<'a> {
 pub(super) struct Places<'a> {
     pub(super) checker: &'a Checker,
     pub(super) names: &'a Names,
+    /// Whether names that are not known are left at that, and not resolved.
+    pub(super) is_look: bool,
     /// The host names among them.
     pub(super) used: BTreeSet<String>,
     pub(super) warnings: Vec<String>,
 }
 
-impl Places<'_> {
+impl<'a> Places<'a> {
+    pub(super) fn new(checker: &'a Checker, names: &'a Names) -> Self {
+        Self { checker, names, is_look: false, used: BTreeSet::new(), warnings: Vec::new() }
+    }
+
     /// The addresses of a node, and its name when it has one.
     fn of<'n>(&mut self, node: &'n NodeAddress) -> (Cow<'n, [SocketAddr]>, Option<&'n str>) {
         let (host, port) = match node {
@@ -237,7 +290,7 @@ impl Places<'_> {
             NodeAddress::Name { host, port } => (host, *port),
         };
         self.used.insert(host.clone());
-        let found = self.names.find(host);
+        let found = if self.is_look { self.names.look(host) } else { self.names.find(host) };
         if let Some(problem) = found.problem {
             let fate = if found.addresses.is_empty() { "it is left out" } else { "its last addresses stay" };
             self.warnings.push(format!("node {node}: {problem}; {fate}"));

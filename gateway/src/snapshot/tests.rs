@@ -494,7 +494,52 @@ fn a_pattern_that_does_not_compile_is_refused_with_its_place() {
     assert!(checker().check("routes_history/a", b"{}").is_err());
 }
 
+/// A node and its weight.
+type Weighed = (std::net::SocketAddr, u32);
+
+/// What a request comes to: the route, its plugins, and the nodes.
+fn comes_to(snapshot: &Snapshot, path: &str) -> Option<(String, Vec<&'static str>, Vec<Weighed>)> {
+    let (method, headers) = (Method::GET, HeaderMap::new());
+    let route = snapshot.find(&Lookup { path, host: "h", method: &method, headers: &headers, query: None })?;
+    let plugins = route.pipeline.instances().iter().map(|instance| instance.name()).collect();
+    let nodes = match snapshot.target(route) {
+        Target::Upstream(upstream) => upstream.nodes().iter().map(|node| (node.address, node.weight)).collect(),
+        Target::Nowhere | Target::Broken => Vec::new(),
+    };
+    Some((format!("{} {}", route.info.key, route.is_broken()), plugins, nodes))
+}
+
 proptest! {
+    /// A preview of a change is what is live once it is made; and changes nothing that is.
+    #[test]
+    fn what_a_change_would_do_is_what_it_does(steps in prop::collection::vec((0_u8..9, 0_u8..5), 1..40)) {
+        let mut bench = bench();
+        for (object, version) in steps {
+            let (key, value) = match object {
+                0..=2 => {
+                    let mut declared = route(&format!("/p{version}/*"), "s");
+                    declared["status"] = u8::from(version != 3).into();
+                    (format!("routes/r{object}"), declared)
+                }
+                3 => ("gw/services/s".into(), json!({"max_tries": version + 1})),
+                4 => ("gw/plugins/rewrite".into(), json!({"status": version % 2, "config": {}})),
+                5 | 6 => {
+                    let key = node("s", u16::from(object)).0.replace("discovery/", "gw/nodes/");
+                    (key, json!({"state": if version % 2 == 0 { "drain" } else { "enabled" }, "weight": version}))
+                }
+                _ => node("s", u16::from(object) - 2),
+            };
+            let change = bench.change(&key, (version != 4).then(|| value.to_string()));
+            let paths = ["/p0/x", "/p1/x", "/p2/x", "/p3/x", "/p4/x"];
+            let all = |snapshot: &Snapshot| paths.map(|path| comes_to(snapshot, path));
+            let before = all(&bench.handle.load());
+            let foreseen = bench.compiler.with(&change).unwrap();
+            prop_assert_eq!(&before, &all(&bench.handle.load()));
+            bench.compiler.apply(change.revision, vec![change]);
+            prop_assert_eq!(all(&foreseen), all(&bench.handle.load()));
+        }
+    }
+
     /// After any sequence of changes the same paths are served as by a compiler that is handed
     /// just the final objects, as long as no broken version came after a good one.
     #[test]

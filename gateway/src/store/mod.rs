@@ -208,6 +208,18 @@ pub trait Store: Send + Sync + 'static {
     /// Reads all keys that begin with `prefix`, linearisably and at one revision.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
+    /// Whether [`Store::list_at`] tells what was. The embedded store does not: nobody writes past us.
+    fn knows_its_past(&self) -> bool {
+        false
+    }
+
+    /// What was under the prefixes, which do not overlap, at an earlier revision. `None` when the store
+    /// does not know that, or not any more.
+    async fn list_at(&self, prefixes: Vec<String>, revision: Revision) -> Result<Option<Vec<Kv>>, StoreError> {
+        let _ = (prefixes, revision);
+        Ok(None)
+    }
+
     /// Applies all of `ops`, or, when one of `guards` does not hold, none. Returns the revision of
     /// the transaction. Without ops it only checks the guards and returns the store's revision.
     async fn txn(&self, guards: Vec<Guard>, ops: Vec<Op>) -> Result<Revision, StoreError>;

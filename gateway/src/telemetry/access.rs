@@ -1,4 +1,5 @@
-//! The access log: one JSON object a line, with the names and the order of the old gateway.
+//! The access logs, of requests and of admin calls: one JSON object a line, with the names and the
+//! order of the old gateway.
 
 use std::io;
 use std::sync::Arc;
@@ -66,10 +67,11 @@ pub struct Try<'a> {
 impl AccessRecord<'_> {
     /// Appends the line, its newline included.
     pub fn write(&self, out: &mut Vec<u8>) {
-        self.write_at(out, SystemTime::now());
+        self.write_at(out, SystemTime::now(), Lines::Requests);
     }
 
-    fn write_at(&self, out: &mut Vec<u8>, now: SystemTime) {
+    fn write_at(&self, out: &mut Vec<u8>, now: SystemTime, lines: Lines) {
+        let is_full = lines == Lines::Requests;
         // Each key carries the end of the value before it.
         out.extend_from_slice(b"{\"@timestamp\":\"");
         clock::local_seconds(out, now);
@@ -77,7 +79,9 @@ impl AccessRecord<'_> {
         text(out, b"\",\"method\":\"", self.method.map(str::as_bytes));
         text(out, b"\",\"upstream-cache-status\":\"", self.cache_status.map(str::as_bytes));
         text(out, b"\",\"uri\":\"", self.uri);
-        text(out, b"\",\"origin-uri\":\"", self.origin_uri);
+        if is_full {
+            text(out, b"\",\"origin-uri\":\"", self.origin_uri);
+        }
         text(out, b"\",\"querystring\":\"", self.querystring);
         text(out, b"\",\"protocol\":\"", self.protocol.map(str::as_bytes));
         number(out, b"\",\"httpcode\":", self.status.unwrap_or(0));
@@ -87,7 +91,9 @@ impl AccessRecord<'_> {
         text(out, b"\",\"xff\":\"", self.xff);
         text(out, b"\",\"client\":\"", self.client.map(str::as_bytes));
         self.each_try(out, b"\",\"upstream\":\"", |out, one| capped(out, one.upstream.as_bytes()));
-        text(out, b"\",\"trace-id\":\"", self.trace_id);
+        if is_full {
+            text(out, b"\",\"trace-id\":\"", self.trace_id);
+        }
         self.each_try(out, b"\",\"upstream-status\":\"", |out, one| match one.status {
             Some(status) => number(out, b"", status),
             None => out.push(b'-'),
@@ -98,8 +104,11 @@ impl AccessRecord<'_> {
         });
         out.extend_from_slice(b"\",\"response-time\":");
         seconds(out, self.response_time);
-        text(out, b",\"service\":\"", self.service.map(str::as_bytes));
-        out.extend_from_slice(b"\"}\n");
+        if is_full {
+            text(out, b",\"service\":\"", self.service.map(str::as_bytes));
+            out.push(b'"');
+        }
+        out.extend_from_slice(b"}\n");
     }
 
     /// `"a, b"` over the tries, `"-"` without any.
@@ -146,9 +155,20 @@ fn seconds(out: &mut Vec<u8>, time: Duration) {
     out.extend_from_slice(&[b'.', digit(millis / 100), digit(millis / 10), digit(millis)]);
 }
 
-/// How the access log is kept.
+/// What the lines of an access log are about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lines {
+    /// Requests. All fields.
+    Requests,
+    /// Calls of the Admin API, which have no `origin-uri`, `trace-id` and `service`.
+    AdminCalls,
+}
+
+/// How an access log is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccessOptions {
+    /// What its lines are about.
+    pub lines: Lines,
     /// Where it goes.
     pub output: Output,
     /// Size in bytes at which the file is set aside; 0 = never.
@@ -159,8 +179,9 @@ pub struct AccessOptions {
     pub queue: usize,
 }
 
-/// The access log. Recording a request never blocks: `sink.rs` says how.
+/// An access log. Recording a request never blocks: `sink.rs` says how.
 pub struct AccessLog {
+    lines: Lines,
     sink: Option<Sink>,
     drops: Arc<AtomicU64>,
 }
@@ -169,19 +190,27 @@ impl AccessLog {
     /// Opens the log and starts its writer thread.
     pub fn open(options: &AccessOptions) -> io::Result<Self> {
         let drops = Arc::new(AtomicU64::new(0));
+        let (name, report): (_, fn(log::Level, &str)) = match options.lines {
+            Lines::Requests => ("access-log", |level, message| {
+                log::log!(target: "gateway::access_log", level, "access log: {message}");
+            }),
+            Lines::AdminCalls => ("admin-access-log", |level, message| {
+                log::log!(target: "gateway::admin_access_log", level, "access log of the admin: {message}");
+            }),
+        };
         let sink = Sink::open(
             SinkOptions {
-                name: "access-log",
+                name,
                 output: &options.output,
                 rotate_size: options.rotate_size,
                 rotate_keep: options.rotate_keep,
                 queue: options.queue,
                 shards: 16,
-                report: |level, message| log::log!(target: "gateway::access_log", level, "access log: {message}"),
+                report,
             },
             Arc::clone(&drops),
         )?;
-        Ok(Self { sink, drops })
+        Ok(Self { lines: options.lines, sink, drops })
     }
 
     /// Whether records are written at all; when not, they need not be gathered.
@@ -192,7 +221,7 @@ impl AccessLog {
     /// Logs one request.
     pub fn record(&self, record: &AccessRecord<'_>) {
         if let Some(sink) = &self.sink {
-            sink.submit_with(|out| record.write(out));
+            sink.submit_with(|out| record.write_at(out, SystemTime::now(), self.lines));
         }
     }
 

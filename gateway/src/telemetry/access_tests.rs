@@ -174,7 +174,8 @@ proptest! {
 
 #[test]
 fn off_takes_records_and_does_nothing() {
-    let options = AccessOptions { output: Output::Off, rotate_size: 0, rotate_keep: 0, queue: 1 };
+    let options =
+        AccessOptions { lines: Lines::Requests, output: Output::Off, rotate_size: 0, rotate_keep: 0, queue: 1 };
     let log = AccessLog::open(&options).unwrap();
     assert!(!log.is_on());
     log.record(&AccessRecord::default());
@@ -186,9 +187,24 @@ fn off_takes_records_and_does_nothing() {
 #[test]
 fn a_file_that_cannot_be_opened_is_named() {
     let output = Output::File("/proc/nothing/access.log".into());
-    let error = AccessLog::open(&AccessOptions { output, rotate_size: 0, rotate_keep: 0, queue: 1 }).err().unwrap();
+    let error =
+        AccessLog::open(&AccessOptions { lines: Lines::Requests, output, rotate_size: 0, rotate_keep: 0, queue: 1 })
+            .err()
+            .unwrap();
     assert_eq!(
         error.to_string(),
         "cannot open the log file /proc/nothing/access.log: No such file or directory (os error 2)"
     );
+}
+
+#[test]
+fn a_line_of_an_admin_call_has_the_fields_it_had() {
+    let record = AccessRecord { method: Some("POST"), uri: Some(b"/admin/login"), ..AccessRecord::default() };
+    let mut out = Vec::new();
+    record.write_at(&mut out, SystemTime::now(), Lines::AdminCalls);
+    let value: Value = serde_json::from_slice(out.strip_suffix(b"\n").unwrap()).unwrap();
+    let names: Vec<&String> = value.as_object().unwrap().keys().collect();
+    let expected: Vec<_> =
+        NAMES.into_iter().filter(|name| !["origin-uri", "trace-id", "service"].contains(name)).collect();
+    assert_eq!(names, expected);
 }

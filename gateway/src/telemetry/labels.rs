@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// for the same route to come back and count on.
 const LINGER: Duration = Duration::from_secs(300);
 /// The value of every label of what is beyond the budget.
-const OTHER: &str = "other";
+pub(super) const OTHER: &str = "other";
 
 /// The metrics of one name, by the values of its `N` labels.
 pub(super) struct Family<const N: usize, T> {

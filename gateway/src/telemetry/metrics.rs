@@ -7,13 +7,19 @@
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
+use super::admin::AdminMetrics;
 use super::edge::EdgeMetrics;
+use super::events::Events;
 use super::histogram::AtomicHistogram;
+use super::hour::Figures;
 use super::labels::Family;
+use super::plugin_time::PluginTimes;
 use super::scrape;
 use super::sink::thread_number;
+use super::spans::SpanMetrics;
+use super::tap::Tap;
 
 /// The `Content-Type` of what [`Metrics::encode`] writes.
 pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -22,7 +28,7 @@ pub const METRICS_CONTENT_TYPE: &str = "application/openmetrics-text; version=1.
 pub(super) const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
 /// What a scrape says of a node.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct NodeFigures<'a> {
     /// Its service.
     pub service: &'a str,
@@ -32,6 +38,12 @@ pub struct NodeFigures<'a> {
     pub up: bool,
     /// Why it is left out because of what requests showed, if it is.
     pub ejected: Option<&'static str>,
+    /// Requests it is answering.
+    pub in_flight: u32,
+    /// Tries that went to it.
+    pub picked: u32,
+    /// Tries that failed, or were answered as servers answer that fail.
+    pub failed: u32,
 }
 
 /// What a scrape says of the nodes of a service together, counted since the service is known.
@@ -53,6 +65,9 @@ pub(super) type Health = dyn Fn(&mut dyn FnMut(HealthFigures<'_>)) + Send + Sync
 /// Says of each certificate how long it lasts, as `(id, host, seconds)`.
 pub(super) type Certificates = dyn Fn(&mut dyn FnMut(&str, &str, i64)) + Send + Sync;
 
+/// Plugins with a label of their own. Each has up to a hundred series, and a gateway has a few dozen.
+const MAX_PLUGINS: usize = 50;
+
 /// All figures of one gateway.
 pub struct Metrics {
     /// Budget of series for each name with labels.
@@ -61,6 +76,7 @@ pub struct Metrics {
     pub(super) services: Family<1, ServiceMetrics>,
     pub(super) plugin_panics: Family<1, AtomicU64>,
     pub(super) plugin_events: Family<2, AtomicU64>,
+    pub(super) plugin_times: Family<1, PluginTimes>,
     pub(super) nodes: OnceLock<Box<Nodes>>,
     pub(super) health: OnceLock<Box<Health>>,
     pub(super) certificates: OnceLock<Box<Certificates>>,
@@ -71,6 +87,15 @@ pub struct Metrics {
     pub edge: EdgeMetrics,
     /// TLS handshakes by how they ended.
     pub handshakes: HandshakeMetrics,
+    /// Calls of the Admin API.
+    pub admin: AdminMetrics,
+    /// What became of spans.
+    pub spans: SpanMetrics,
+    pub(super) started: SystemTime,
+    /// What happens, for those who listen. No figure, but told from the same places.
+    pub events: Arc<Events>,
+    /// Requests as they are answered, for those who listen.
+    pub tap: Arc<Tap>,
     requests: Stripes,
     connections: Stripes,
 }
@@ -84,6 +109,7 @@ impl Metrics {
             services: Family::new(max_labels),
             plugin_panics: Family::new(max_labels),
             plugin_events: Family::new(max_labels),
+            plugin_times: Family::new(max_labels.min(MAX_PLUGINS)),
             nodes: OnceLock::new(),
             health: OnceLock::new(),
             certificates: OnceLock::new(),
@@ -91,6 +117,11 @@ impl Metrics {
             config: ConfigMetrics::default(),
             edge: EdgeMetrics::default(),
             handshakes: HandshakeMetrics::default(),
+            admin: AdminMetrics::default(),
+            spans: SpanMetrics::default(),
+            started: SystemTime::now(),
+            events: Arc::default(),
+            tap: Arc::default(),
             requests: Stripes::default(),
             connections: Stripes::default(),
         })
@@ -106,9 +137,19 @@ impl Metrics {
         self.services.get([service])
     }
 
+    /// What each route (and its service) has come to so far.
+    pub fn route_figures(&self) -> impl Iterator<Item = ([String; 2], Figures)> {
+        self.routes.live().into_iter().map(|(labels, route)| ((*labels).clone(), route.figures()))
+    }
+
     /// The counter of a plugin's panics. For compile: locks and allocates.
     pub fn plugin_panics(&self, plugin: &str) -> Arc<AtomicU64> {
         self.plugin_panics.get([plugin])
+    }
+
+    /// The times of a plugin's runs. For compile: locks and allocates.
+    pub fn plugin_times(&self, plugin: &str) -> Arc<PluginTimes> {
+        self.plugin_times.get([plugin])
     }
 
     /// A counter of a plugin's own. For compile: locks and allocates.
@@ -202,17 +243,35 @@ pub struct RouteMetrics {
     pub requests: [AtomicU64; 6],
     /// Time from the request's first byte to the end of the response.
     pub latency: AtomicHistogram,
+    /// Bytes of response bodies.
+    pub bytes: AtomicU64,
 }
 
 impl RouteMetrics {
     /// Counts one finished request.
     pub fn observe(&self, status: Option<u16>, duration: Duration) {
-        let class = match status {
-            Some(status @ 100..600) => usize::from(status / 100 - 1),
-            _ => CLASSES.len() - 1,
-        };
-        self.requests[class].fetch_add(1, Ordering::Relaxed);
+        self.requests[class_of(status)].fetch_add(1, Ordering::Relaxed);
         self.latency.observe(duration);
+    }
+
+    /// What there was so far.
+    pub fn figures(&self) -> Figures {
+        let classes = self.requests.each_ref().map(|count| count.load(Ordering::Relaxed));
+        Figures {
+            requests: classes.iter().sum(),
+            errors: classes[4],
+            classes,
+            times: self.latency.read(),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// The index of a status in [`CLASSES`].
+pub(super) fn class_of(status: Option<u16>) -> usize {
+    match status {
+        Some(status @ 100..600) => usize::from(status / 100 - 1),
+        _ => CLASSES.len() - 1,
     }
 }
 
@@ -224,6 +283,8 @@ pub struct ServiceMetrics {
     pub tries: AtomicU64,
     /// Attempts that ended without a response.
     pub failures: AtomicU64,
+    /// Attempts after the first of a request.
+    pub retries: AtomicU64,
     /// Requests refused because every node was at its limit.
     pub limited: AtomicU64,
     /// Requests that wait for a node.
@@ -295,6 +356,10 @@ pub struct ConfigMetrics {
     pub rejected_objects: AtomicU64,
     /// Nodes kept beyond their lease.
     pub kept_beyond_lease: AtomicU64,
+    /// Routes that are live.
+    pub routes: AtomicU64,
+    /// Services that are live.
+    pub services: AtomicU64,
     disconnected_since: Mutex<Option<Instant>>,
 }
 
@@ -306,6 +371,8 @@ impl Default for ConfigMetrics {
             applied_revision: AtomicU64::new(0),
             rejected_objects: AtomicU64::new(0),
             kept_beyond_lease: AtomicU64::new(0),
+            routes: AtomicU64::new(0),
+            services: AtomicU64::new(0),
             disconnected_since: Mutex::new(Some(Instant::now())),
         }
     }

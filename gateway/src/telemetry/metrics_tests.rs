@@ -1,7 +1,9 @@
 use std::collections::BTreeMap;
+use std::sync::mpsc;
 use std::thread;
 
 use super::*;
+use crate::telemetry::{Lost, Phase, Surface};
 
 /// Samples by name and labels, with the format checked as a strict reader would.
 fn scrape(metrics: &Arc<Metrics>) -> BTreeMap<String, f64> {
@@ -23,7 +25,8 @@ fn scrape(metrics: &Arc<Metrics>) -> BTreeMap<String, f64> {
             continue;
         }
         let (series, value) = line.rsplit_once(' ').unwrap();
-        assert!(series.starts_with(&family) && series.starts_with("gateway_"), "{line} in {family}");
+        assert!(series.starts_with(&family), "{line} in {family}");
+        assert!(series.starts_with("gateway_") || series.starts_with("process_"), "{line}");
         assert_eq!(series.contains('{'), series.ends_with('}'), "{line}");
         assert!(samples.insert(series.to_owned(), value.parse().unwrap()).is_none(), "{series} twice");
     }
@@ -63,8 +66,9 @@ fn all_names_are_there() {
     metrics.plugin_event("limit", "refused").fetch_add(4, Ordering::Relaxed);
     metrics.watch_drops("access_log", Arc::new(AtomicU64::new(9)));
     metrics.set_nodes(|each| {
-        each(NodeFigures { service: "demo1", node: "127.0.0.1:1024", up: true, ejected: None });
-        each(NodeFigures { service: "demo1", node: "[::1]:1025", up: false, ejected: Some("errors") });
+        let node = NodeFigures { service: "demo1", node: "127.0.0.1:1024", up: true, ..NodeFigures::default() };
+        each(NodeFigures { in_flight: 3, picked: 9, failed: 2, ..node });
+        each(NodeFigures { node: "[::1]:1025", up: false, ejected: Some("errors"), ..node });
     });
     metrics.set_health(|each| {
         let changes = [("healthy", 0), ("unhealthy", 1), ("ejected", 2), ("readmitted", 0)];
@@ -74,6 +78,12 @@ fn all_names_are_there() {
     metrics.config.applied_revision.store(10, Ordering::Relaxed);
     metrics.config.rejected_objects.store(3, Ordering::Relaxed);
     metrics.config.set_connected(true);
+    metrics.service("demo1").retries.fetch_add(1, Ordering::Relaxed);
+    metrics.plugin_times("rewrite").observe(Phase::Request, Duration::from_nanos(700));
+    metrics.admin.observe(Surface::New, "GET", 200, Duration::from_millis(2));
+    metrics.spans.took(8);
+    metrics.spans.lost(Lost::Export, 6);
+    metrics.config.routes.store(7, Ordering::Relaxed);
     let _request = metrics.begin_request();
     let samples = scrape(&metrics);
     let expected = [
@@ -85,6 +95,21 @@ fn all_names_are_there() {
         ("gateway_upstream_node_up{service=\"demo1\",node=\"127.0.0.1:1024\"}", 1.0),
         ("gateway_upstream_node_up{service=\"demo1\",node=\"[::1]:1025\"}", 0.0),
         ("gateway_upstream_node_ejected{service=\"demo1\",node=\"[::1]:1025\",cause=\"errors\"}", 1.0),
+        ("gateway_upstream_nodes{service=\"demo1\",state=\"up\"}", 1.0),
+        ("gateway_upstream_nodes{service=\"demo1\",state=\"down\"}", 0.0),
+        ("gateway_upstream_nodes{service=\"demo1\",state=\"ejected\"}", 1.0),
+        ("gateway_upstream_node_requests_in_flight{service=\"demo1\",node=\"127.0.0.1:1024\"}", 3.0),
+        ("gateway_upstream_node_tries_total{service=\"demo1\",node=\"127.0.0.1:1024\"}", 9.0),
+        ("gateway_upstream_node_errors_total{service=\"demo1\",node=\"127.0.0.1:1024\"}", 2.0),
+        ("gateway_upstream_retries_total{service=\"demo1\"}", 1.0),
+        ("gateway_plugin_duration_seconds_bucket{le=\"5e-7\",plugin=\"rewrite\",phase=\"request\"}", 0.0),
+        ("gateway_plugin_duration_seconds_bucket{le=\"0.000001\",plugin=\"rewrite\",phase=\"request\"}", 1.0),
+        ("gateway_admin_requests_total{surface=\"v2\",method=\"GET\",class=\"2xx\"}", 1.0),
+        ("gateway_admin_request_duration_seconds_count{surface=\"v2\"}", 1.0),
+        ("gateway_trace_spans_exported_total", 8.0),
+        ("gateway_trace_spans_dropped_total{reason=\"queue_full\"}", 0.0),
+        ("gateway_trace_spans_dropped_total{reason=\"export\"}", 6.0),
+        ("gateway_config_routes", 7.0),
         ("gateway_upstream_probes_total{service=\"demo1\",result=\"success\"}", 5.0),
         ("gateway_upstream_node_changes_total{service=\"demo1\",to=\"ejected\"}", 2.0),
         ("gateway_config_stored_revision", 12.0),
@@ -102,6 +127,9 @@ fn all_names_are_there() {
     ];
     for (series, value) in expected {
         assert_eq!(samples.get(series), Some(&value), "{series} in {samples:#?}");
+    }
+    for name in ["cpu_seconds_total", "resident_memory_bytes", "open_fds", "max_fds", "start_time_seconds", "threads"] {
+        assert!(samples[&format!("process_{name}")] > 0.0, "{name}");
     }
 }
 
@@ -136,10 +164,106 @@ fn ten_thousand_routes_stay_within_the_budget() {
 fn nodes_stay_within_the_budget() {
     let metrics = Metrics::new(5);
     metrics.set_nodes(|each| {
-        (0..100).for_each(|n| each(NodeFigures { service: "demo", node: &format!("n{n}"), up: true, ejected: None }));
+        (0..100).for_each(|n| {
+            let service = format!("s{}", n / 10);
+            each(NodeFigures {
+                service: &service,
+                node: &format!("n{n}"),
+                up: true,
+                in_flight: 1,
+                ..Default::default()
+            });
+        });
     });
     let samples = scrape(&metrics);
-    assert_eq!(samples.keys().filter(|series| series.starts_with("gateway_upstream_node_up{")).count(), 5);
+    let of = |name: &str| -> Vec<f64> {
+        let prefix = format!("gateway_{name}{{");
+        samples.iter().filter(|(series, _)| series.starts_with(&prefix)).map(|(_, value)| *value).collect()
+    };
+    assert_eq!(of("upstream_node_up").len(), 5);
+    let in_flight = of("upstream_node_requests_in_flight");
+    assert_eq!((in_flight.len(), in_flight.iter().sum::<f64>()), (6, 100.0));
+    let nodes = of("upstream_nodes");
+    assert_eq!((nodes.len(), nodes.iter().sum::<f64>()), (6 * 3, 100.0));
+}
+
+/// As much as there can be of everything, on a gateway with the default budget.
+#[test]
+fn a_scrape_has_a_largest_size() {
+    const BUDGET: usize = 200;
+    let metrics = Metrics::new(BUDGET);
+    let (mut routes, mut services, mut plugins) = (Vec::new(), Vec::new(), Vec::new());
+    // Names as long as they come.
+    let name = |n: usize| format!("{n:032}");
+    for n in 0..10_000 {
+        let route = metrics.route(&name(n), &name(n % 1000));
+        (1..7).for_each(|class| route.observe(Some(class * 100), Duration::from_secs(60)));
+        routes.push(route);
+        services.push(metrics.service(&name(n)));
+    }
+    for n in 0..1000 {
+        let plugin = metrics.plugin_times(&name(n));
+        let phases = [Phase::Request, Phase::UpstreamPeer, Phase::UpstreamRequest, Phase::RequestBody];
+        let phases = phases.into_iter().chain([Phase::Response, Phase::ResponseBody, Phase::Logging]);
+        phases.for_each(|phase| plugin.observe(phase, Duration::from_secs(60)));
+        let panics = metrics.plugin_panics(&name(n));
+        plugins.push((plugin, panics, metrics.plugin_event(&name(n), &name(n))));
+    }
+    for method in ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "BREW"] {
+        for surface in [Surface::Old, Surface::New, Surface::Dashboard] {
+            (1..7).for_each(|class| metrics.admin.observe(surface, method, class * 100, Duration::ZERO));
+        }
+    }
+    metrics.set_nodes(move |each| {
+        for n in 0..10_000 {
+            let node = format!("[2001:db8:1111:2222:3333:4444:5555:{n:04}]:65535");
+            let ejected = Some("error_ratio");
+            each(NodeFigures { service: &name(n), node: &node, ejected, ..NodeFigures::default() });
+        }
+    });
+    metrics.set_health(move |each| {
+        for n in 0..1000 {
+            let changes = [("healthy", 1), ("unhealthy", 1), ("ejected", 1), ("readmitted", 1)];
+            each(HealthFigures { service: &name(n), probes: [("success", 1), ("failure", 1)], changes });
+        }
+    });
+    metrics.set_certificates(move |each| (0..10_000).for_each(|n| each(&name(n), &name(n), 1)));
+    let mut text = String::new();
+    metrics.encode(&mut text).unwrap();
+    let series = scrape(&metrics).len();
+    assert!(series < 60 * BUDGET + 8_000, "{series} series");
+    assert!(text.len() < 3 << 20, "{} bytes", text.len());
+}
+
+/// Whatever a scrape waits for: nothing that a request does waits for it, nor compiling.
+#[test]
+fn a_scrape_that_hangs_keeps_nobody_waiting() {
+    let metrics = Metrics::new(10);
+    let (entered, is_in) = mpsc::channel();
+    let (go, may_go) = mpsc::channel();
+    let may_go = Mutex::new(may_go);
+    metrics.set_nodes(move |_| {
+        entered.send(()).unwrap();
+        may_go.lock().unwrap().recv().unwrap();
+    });
+    thread::scope(|scope| {
+        let scraping = scope.spawn(|| scrape(&metrics));
+        is_in.recv().unwrap();
+        // From here until `go` the scrape is half way through.
+        let (route, service, plugin) = (metrics.route("r", "s"), metrics.service("s"), metrics.plugin_times("p"));
+        for _ in 0..1000 {
+            let (_connection, _request) = (metrics.begin_connection(), metrics.begin_request());
+            service.tried(true);
+            plugin.observe(Phase::Request, Duration::ZERO);
+            metrics.edge.shed(crate::telemetry::Shed::Memory);
+            metrics.spans.lost(Lost::QueueFull, 1);
+            route.observe(Some(200), Duration::ZERO);
+        }
+        assert!(!scraping.is_finished());
+        assert_eq!(metrics.requests_total(), 1000);
+        go.send(()).unwrap();
+        scraping.join().unwrap();
+    });
 }
 
 #[test]

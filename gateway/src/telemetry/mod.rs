@@ -3,6 +3,7 @@
 //! - [`AccessLog`] takes one [`AccessRecord`] a request; [`AccessLog::record`] never blocks.
 //! - [`error_log::init`] is the backend of the `log` crate; keep its [`ErrorLog`] handle, change the
 //!   level with it, and call [`ErrorLog::shutdown`] before the process ends.
+//! - [`tracing`] sends spans to a collector.
 //! - [`Metrics`] hands out handles ([`RouteMetrics`], [`ServiceMetrics`], plain counters) when the
 //!   configuration is compiled; the request path only adds to atomics.
 //!
@@ -13,6 +14,7 @@
 //! let options = ErrorLogOptions { level: log::LevelFilter::Info, json: false, output: Output::Stderr };
 //! let errors = error_log::init(&options)?;
 //! let access = AccessLog::open(&AccessOptions {
+//!     lines: Lines::Requests,
 //!     output: Output::File("logs/gateway-access.log".into()),
 //!     rotate_size: 100 << 20,
 //!     rotate_keep: 5,
@@ -37,26 +39,43 @@
 //! ```
 
 mod access;
+mod admin;
 mod clock;
 mod edge;
 pub mod error_log;
 mod escape;
+mod events;
 mod file;
 mod histogram;
+mod hour;
 mod labels;
+mod listeners;
 mod metrics;
+mod plugin_time;
+mod process;
+mod redact;
 mod scrape;
+mod scrape_nodes;
 mod sink;
+mod spans;
+mod tap;
 mod throttle;
+pub mod tracing;
 
-pub use access::{AccessLog, AccessOptions, AccessRecord, Try};
+pub use access::{AccessLog, AccessOptions, AccessRecord, Lines, Try};
+pub use admin::{AdminMetrics, Surface};
 pub use edge::{EdgeMetrics, Refused, Shed};
 pub use error_log::{ErrorLog, ErrorLogOptions};
-pub use histogram::AtomicHistogram;
+pub use events::{Event, Events, Heard, Listener};
+pub use histogram::{AtomicHistogram, BUCKETS, Times};
+pub use hour::{Figures, Hour, Point, STEP, Series};
 pub use metrics::{
     ConfigMetrics, ConnectionGuard, Handshake, HealthFigures, METRICS_CONTENT_TYPE, Metrics, NodeFigures, RequestGuard,
     RouteMetrics, ServiceMetrics,
 };
+pub use plugin_time::{Phase, PluginTimes, is_measured};
+pub use spans::{Lost, SpanMetrics};
+pub use tap::{Filter, Head, LiveRequest, LiveTry, Sampled, StatusFilter, Tap, TapListener, Timings};
 
 use std::path::PathBuf;
 

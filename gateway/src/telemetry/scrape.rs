@@ -10,13 +10,20 @@ use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::{Registry, Unit};
 
 use super::labels::{Family, Live, clean};
-use super::metrics::{CLASSES, HANDSHAKES, Metrics, RouteMetrics};
+use super::metrics::{CLASSES, HANDSHAKES, Metrics, RouteMetrics, ServiceMetrics};
+use super::plugin_time::ONE_IN;
+use super::process::Process;
+use super::scrape_nodes;
 
 /// Appends all figures.
 pub(super) fn encode(metrics: &Arc<Metrics>, out: &mut String) -> fmt::Result {
     let mut registry = Registry::with_prefix("gateway");
     registry.register_collector(Box::new(Scrape(Arc::clone(metrics))));
-    text::encode(out, &registry)
+    text::encode_registry(out, &registry)?;
+    let mut process = Registry::with_prefix("process");
+    process.register_collector(Box::new(Process { started: metrics.started }));
+    text::encode_registry(out, &process)?;
+    text::encode_eof(out)
 }
 
 #[derive(Debug)]
@@ -32,12 +39,14 @@ impl Collector for Scrape {
         page.upstreams(metrics)?;
         page.config(metrics)?;
         page.plugins(metrics)?;
+        page.admin(metrics)?;
+        page.spans(metrics)?;
         page.itself(metrics)
     }
 }
 
 /// What is being written.
-struct Page<'a>(DescriptorEncoder<'a>);
+pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Page<'_> {
     fn traffic(&mut self, metrics: &Metrics) -> fmt::Result {
@@ -94,7 +103,7 @@ impl Page<'_> {
 
     fn upstreams(&mut self, metrics: &Metrics) -> fmt::Result {
         let services = metrics.services.live();
-        let counts = |of: fn(&super::metrics::ServiceMetrics) -> &AtomicU64| {
+        let counts = |of: fn(&ServiceMetrics) -> &AtomicU64| {
             services
                 .iter()
                 .map(move |(labels, service)| ([("service", &*labels[0])], of(service).load(Ordering::Relaxed)))
@@ -103,6 +112,8 @@ impl Page<'_> {
         self.counters("upstream_tries", help, counts(|service| &service.tries))?;
         let help = "Attempts at a node that ended without a response, by service.";
         self.counters("upstream_failures", help, counts(|service| &service.failures))?;
+        let help = "Attempts at a node after the first of a request, by service.";
+        self.counters("upstream_retries", help, counts(|service| &service.retries))?;
         let help = "Requests refused because every node was at its limit, by service.";
         self.counters("upstream_limited", help, counts(|service| &service.limited))?;
         let help = "Requests that wait because every node is at its limit, by service.";
@@ -111,61 +122,8 @@ impl Page<'_> {
             family.encode_family(&labels)?.encode_gauge(&waiting)?;
         }
 
-        self.nodes(metrics)?;
-        self.health(metrics)
-    }
-
-    fn nodes(&mut self, metrics: &Metrics) -> fmt::Result {
-        let Some(nodes) = metrics.nodes.get() else { return Ok(()) };
-        let help = "Whether a node is up (1) or down (0).";
-        let mut family = self.0.encode_descriptor("upstream_node_up", help, None, MetricType::Gauge)?;
-        let (mut shown, mut result, mut ejected) = (0, Ok(()), Vec::new());
-        nodes(&mut |node| {
-            shown += 1;
-            if shown > metrics.max_labels || result.is_err() {
-                return;
-            }
-            let labels = [("service", clean(node.service)), ("node", clean(node.node))];
-            result = family.encode_family(&labels).and_then(|mut one| one.encode_gauge(&u64::from(node.up)));
-            if let Some(cause) = node.ejected {
-                let [service, node] = labels;
-                ejected.push([service, node, ("cause", cause.to_owned())]);
-            }
-        });
-        result?;
-        let help = "Nodes left out because of what requests showed (1), by cause.";
-        let mut family = self.0.encode_descriptor("upstream_node_ejected", help, None, MetricType::Gauge)?;
-        ejected.iter().try_for_each(|labels| family.encode_family(labels)?.encode_gauge(&1u64))
-    }
-
-    fn health(&mut self, metrics: &Metrics) -> fmt::Result {
-        let Some(health) = metrics.health.get() else { return Ok(()) };
-        let (mut probes, mut changes, mut shown) = (Vec::new(), Vec::new(), 0);
-        health(&mut |figures| {
-            shown += 1;
-            if shown <= metrics.max_labels {
-                let service = clean(figures.service);
-                let seen = |counts: &[(&'static str, u64)]| -> Vec<_> {
-                    counts.iter().filter(|(_, count)| *count > 0).map(|(to, n)| (service.clone(), *to, *n)).collect()
-                };
-                probes.extend(seen(&figures.probes));
-                changes.extend(seen(&figures.changes));
-            }
-        });
-        let help = "Probes of nodes, by service and result.";
-        let labels = |label, (service, value, count): &'_ (String, &'static str, u64)| {
-            ([("service", service.clone()), (label, (*value).to_owned())], *count)
-        };
-        let mut family = self.0.encode_descriptor("upstream_probes", help, None, MetricType::Counter)?;
-        for (labels, count) in probes.iter().map(|one| labels("result", one)) {
-            count_of(&mut family.encode_family(&labels)?, count)?;
-        }
-        let help = "Nodes that became healthy, unhealthy, ejected or readmitted, by service.";
-        let mut family = self.0.encode_descriptor("upstream_node_changes", help, None, MetricType::Counter)?;
-        for (labels, count) in changes.iter().map(|one| labels("to", one)) {
-            count_of(&mut family.encode_family(&labels)?, count)?;
-        }
-        Ok(())
+        scrape_nodes::nodes(self, metrics)?;
+        scrape_nodes::health(self, metrics)
     }
 
     fn config(&mut self, metrics: &Metrics) -> fmt::Result {
@@ -181,6 +139,8 @@ impl Page<'_> {
         self.gauge("config_rejected_objects", "Stored objects that are not live as stored.", rejected)?;
         let kept = config.kept_beyond_lease.load(Ordering::Relaxed);
         self.gauge("nodes_beyond_lease", "Nodes kept though their lease has ended, since they answer.", kept)?;
+        self.gauge("config_routes", "Routes that are live.", config.routes.load(Ordering::Relaxed))?;
+        self.gauge("config_services", "Services that are live.", config.services.load(Ordering::Relaxed))?;
         self.gauge("store_connected", "Whether the store is connected.", u64::from(stale.is_none()))?;
         let help = "Time since the store was last connected; 0 while it is.";
         let mut gauge = self.0.encode_descriptor("config_stale", help, Some(&Unit::Seconds), MetricType::Gauge)?;
@@ -195,7 +155,37 @@ impl Page<'_> {
         let events = events
             .iter()
             .map(|(labels, count)| ([("plugin", &*labels[0]), ("event", &*labels[1])], count.load(Ordering::Relaxed)));
-        self.counters("plugin_events", "What plugins count themselves.", events)
+        self.counters("plugin_events", "What plugins count themselves.", events)?;
+        let help =
+            format!("Time of a plugin's runs, by plugin and phase; one in {ONE_IN} runs of a phase is measured.");
+        let unit = Some(&Unit::Seconds);
+        let mut family = self.0.encode_descriptor("plugin_duration", &help, unit, MetricType::Histogram)?;
+        for (labels, times) in metrics.plugin_times.live() {
+            for (phase, times) in times.phases().filter(|(_, times)| times.count() > 0) {
+                times.encode(family.encode_family(&[("plugin", &*labels[0]), ("phase", phase)])?)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn admin(&mut self, metrics: &Metrics) -> fmt::Result {
+        let calls = metrics.admin.calls().filter(|(_, count)| *count > 0).map(|([surface, method, class], count)| {
+            ([("surface", surface), ("method", method), ("class", class)], count)
+        });
+        self.counters("admin_requests", "Calls of the Admin API, by surface, method and class of the status.", calls)?;
+        let (help, unit) = ("Time of a call of the Admin API, by surface.", Some(&Unit::Seconds));
+        let mut family = self.0.encode_descriptor("admin_request_duration", help, unit, MetricType::Histogram)?;
+        for (surface, times) in metrics.admin.times().filter(|(_, times)| times.count() > 0) {
+            times.encode(family.encode_family(&[("surface", surface)])?)?;
+        }
+        Ok(())
+    }
+
+    fn spans(&mut self, metrics: &Metrics) -> fmt::Result {
+        let spans = &metrics.spans;
+        self.counter("trace_spans_exported", "Spans a collector took.", spans.exported())?;
+        let dropped = spans.dropped().map(|(reason, count)| ([("reason", reason)], count));
+        self.counters("trace_spans_dropped", "Spans lost, by reason.", dropped)
     }
 
     fn itself(&mut self, metrics: &Metrics) -> fmt::Result {
@@ -209,7 +199,8 @@ impl Page<'_> {
         let over = folded(&metrics.routes)
             + folded(&metrics.services)
             + folded(&metrics.plugin_panics)
-            + folded(&metrics.plugin_events);
+            + folded(&metrics.plugin_events)
+            + folded(&metrics.plugin_times);
         self.counter("metrics_over_budget", "Handles that share the series other, beyond the label budget.", over)?;
         let mut info = self.0.encode_descriptor("build_info", "The running version.", None, MetricType::Gauge)?;
         info.encode_family(&[("version", env!("CARGO_PKG_VERSION"))])?.encode_gauge(&1u64)
@@ -219,7 +210,7 @@ impl Page<'_> {
         self.0.encode_descriptor(name, help, None, MetricType::Gauge)?.encode_gauge(&value)
     }
 
-    fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
         count_of(&mut self.0.encode_descriptor(name, help, None, MetricType::Counter)?, value)
     }
 
@@ -237,6 +228,6 @@ impl Page<'_> {
     }
 }
 
-fn count_of(encoder: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
+pub(super) fn count_of(encoder: &mut MetricEncoder<'_>, value: u64) -> fmt::Result {
     encoder.encode_counter::<NoLabelSet, _, u64>(&value, None)
 }

@@ -13,8 +13,16 @@ const MOST: u32 = 50;
 type Place = (&'static str, u32);
 
 /// Counts lines by place. There are as many entries as log statements, at most.
-#[derive(Default)]
-pub(super) struct Throttle(Mutex<HashMap<Place, Count>>);
+pub(super) struct Throttle {
+    most: u32,
+    places: Mutex<HashMap<Place, Count>>,
+}
+
+impl Default for Throttle {
+    fn default() -> Self {
+        Self::of(MOST)
+    }
+}
 
 struct Count {
     since: Instant,
@@ -33,14 +41,24 @@ pub(super) enum Verdict {
 }
 
 impl Throttle {
+    /// One that lets so many pass in a window.
+    pub(super) fn of(most: u32) -> Self {
+        Self { most, places: Mutex::default() }
+    }
+
+    /// Whether what a source tells of now is among those that pass. Sources must be few.
+    pub(super) fn lets_pass(&self, source: &'static str) -> bool {
+        self.judge((source, 0), Instant::now()) != Verdict::LeaveOut
+    }
+
     pub(super) fn judge(&self, place: Place, now: Instant) -> Verdict {
-        let mut places = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut places = self.places.lock().unwrap_or_else(PoisonError::into_inner);
         let count = places.entry(place).or_insert(Count { since: now, lines: 0 });
         if now.duration_since(count.since) < WINDOW {
             count.lines = count.lines.saturating_add(1);
-            return if count.lines <= MOST { Verdict::Log } else { Verdict::LeaveOut };
+            return if count.lines <= self.most { Verdict::Log } else { Verdict::LeaveOut };
         }
-        let left_out = count.lines.saturating_sub(MOST);
+        let left_out = count.lines.saturating_sub(self.most);
         *count = Count { since: now, lines: 1 };
         if left_out == 0 { Verdict::Log } else { Verdict::LogAfter(left_out) }
     }

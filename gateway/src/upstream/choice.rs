@@ -17,12 +17,14 @@ pub struct Wish<'a> {
     pub key: Option<u64>,
     /// Whether it goes to a node over HTTP/2.
     pub http2: bool,
+    /// Whether it is only asked what the choice would be: then it takes nobody's turn.
+    pub is_look: bool,
 }
 
 impl<'a> Wish<'a> {
     /// That of a request without a key.
     pub fn new(tried: &'a Tried) -> Self {
-        Self { tried, key: None, http2: false }
+        Self { tried, key: None, http2: false, is_look: false }
     }
 }
 
@@ -115,7 +117,7 @@ impl Upstream {
         nodes.iter().any(|index| self.nodes[*index].state.in_flight() < most)
     }
 
-    fn most(&self, http2: bool) -> u32 {
+    pub(super) fn most(&self, http2: bool) -> u32 {
         self.options.limits.as_ref().map_or(u32::MAX, |limits| limits.most(http2))
     }
 
@@ -160,9 +162,11 @@ impl Upstream {
     fn last_resort(&self, wish: &Wish<'_>, possible: &impl Fn(usize) -> bool) -> Option<usize> {
         match (&self.balancer, wish.key) {
             (Balancer::Hash { .. }, Some(key)) => self.nearest(key, possible),
-            // The round has been moved on already, in search of a usable node.
+            // The round has been moved on already, in search of a usable node; or would have been.
             (Balancer::Hash { .. } | Balancer::RoundRobin(_), _) => {
-                self.from(self.memory.cursor.load(Ordering::Relaxed)).find(|index| possible(*index))
+                let moved = usize::from(wish.is_look && wish.tried.count() == 0);
+                let now = self.memory.cursor.load(Ordering::Relaxed).wrapping_add(moved);
+                self.from(now).find(|index| possible(*index))
             }
             _ => self.from(self.turn(wish)).find(|index| possible(*index)),
         }
@@ -172,14 +176,14 @@ impl Upstream {
     /// nodes every request would begin at the same one.
     #[inline]
     fn turn(&self, wish: &Wish<'_>) -> usize {
-        let step = usize::from(wish.tried.count() == 0);
+        let step = usize::from(wish.tried.count() == 0 && !wish.is_look);
         self.memory.cursor.fetch_add(step, Ordering::Relaxed)
     }
 
     /// Whether a node that is starting slowly takes this request. The chance, from 0 to 1, is asked
     /// for only then.
     #[inline]
-    fn is_ready(&self, index: usize, chance: impl FnOnce() -> f32) -> bool {
+    pub(super) fn is_ready(&self, index: usize, chance: impl FnOnce() -> f32) -> bool {
         let Some(slow_start) = self.options.slow_start else { return true };
         self.nodes[index].state.warmth(slow_start, now_ms).is_none_or(|warmth| chance() < warmth)
     }

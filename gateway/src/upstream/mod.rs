@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use pingora::upstreams::peer::HttpPeer;
+use serde_json::json;
 
 mod balancer;
 #[cfg(test)]
 mod balancer_tests;
 mod choice;
 pub mod ejection;
+mod foresee;
 mod gate;
 pub mod health;
 mod latency;
@@ -31,6 +33,7 @@ mod queue;
 mod resolve;
 mod retry;
 mod schedule;
+mod served;
 mod state;
 #[cfg(test)]
 mod tests;
@@ -39,19 +42,23 @@ mod tls;
 
 pub use balancer::{Balancing, HashOn, Hashing};
 pub use choice::{Choice, Wish};
+pub use foresee::Foreseen;
 use health::{Check, Counts};
 pub use names::{Found, Names};
 pub use nodes::{Nodes, Walk};
 pub use outcome::Outcome;
 pub use passive::Passive;
-pub use peer::{NodeProtocol, PeerOptions, Peers, Reach, isolate};
+pub use peer::{NodeProtocol, PeerOptions, Peers, Reach, isolate, override_timeouts};
 pub use proxy_protocol::{ProxyVersion, announce};
 pub use queue::Ticket;
 pub use resolve::{ResolveOptions, resolve};
 pub use retry::{RetryBudget, RetryOn, RetryPolicy};
+pub use served::Served;
 pub use state::{InFlight, NodeState};
 pub use timed::{ReadDeadline, time};
 pub use tls::{NodeTls, is_untrusted};
+
+use crate::telemetry::Events;
 
 /// Most nodes one request may try.
 pub const MAX_TRIES: usize = 10;
@@ -171,6 +178,26 @@ pub struct Memory {
     window_began: AtomicU64,
     /// What has happened to its nodes.
     pub counts: Counts,
+    /// Who is told when one of its nodes changes, if anyone is.
+    events: Option<Arc<Events>>,
+}
+
+impl Memory {
+    /// Nothing yet; changes of nodes are told there.
+    pub fn telling(events: &Arc<Events>) -> Arc<Self> {
+        Arc::new(Self { events: Some(Arc::clone(events)), ..Self::default() })
+    }
+}
+
+/// A node that is declared and takes no requests.
+#[derive(Debug, Clone)]
+pub struct Resting {
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Why it rests: `drain`, `disabled` or `weight`.
+    pub why: &'static str,
+    /// What it has been through, when it took requests before: some may be in flight still.
+    pub state: Option<Arc<NodeState>>,
 }
 
 /// The nodes of a service.
@@ -182,6 +209,8 @@ pub struct Upstream {
     pub options: UpstreamOptions,
     /// Kept over rebuilds.
     pub memory: Arc<Memory>,
+    /// Nodes that are declared and take no requests, to be shown.
+    pub resting: Vec<Resting>,
     nodes: Nodes,
     balancer: balancer::Balancer,
 }
@@ -240,9 +269,15 @@ impl Upstream {
         memory: Arc<Memory>,
         balancer: balancer::Balancer,
     ) -> Self {
-        let upstream = Self { name, options, memory, nodes, balancer };
+        let upstream = Self { name, options, memory, resting: Vec::new(), nodes, balancer };
         upstream.take_stock();
         upstream
+    }
+
+    /// What a node has been through, whether it takes requests or rests.
+    pub fn state_of(&self, address: SocketAddr) -> Option<&Arc<NodeState>> {
+        let resting = || self.resting.iter().find(|node| node.address == address)?.state.as_ref();
+        self.position(address).map(|index| &self.nodes[index].state).or_else(resting)
     }
 
     /// All nodes that take requests.
@@ -253,6 +288,15 @@ impl Upstream {
     /// The node at this address, if the service has it.
     pub fn position(&self, address: SocketAddr) -> Option<usize> {
         self.nodes.position(address)
+    }
+
+    /// Tells of a node that has become something else than it was.
+    fn tell(&self, node: &Node, from: &str, to: &str, why: std::fmt::Arguments<'_>) {
+        if let Some(events) = &self.memory.events {
+            let (service, node) = (&*self.name, node.label());
+            let event = json!({"service": service, "node": node, "from": from, "to": to, "why": why.to_string()});
+            events.tell("node", event);
+        }
     }
 
     /// Whether a request that tried these nodes may try another.

@@ -66,6 +66,11 @@ impl Names {
         Found::default()
     }
 
+    /// The addresses of a name as last found; nothing is done to find them.
+    pub fn look(&self, name: &str) -> Found {
+        self.table().known.get(name).map(|known| known.found.clone()).unwrap_or_default()
+    }
+
     /// Forgets all names but these.
     pub fn keep(&self, used: &HashSet<&str>) {
         self.table().known.retain(|name, _| used.contains(&**name));

@@ -48,6 +48,10 @@ impl Upstream {
     /// Notes what a try at a node came to.
     pub fn observe(&self, node: usize, outcome: Outcome) {
         let Some(node) = self.nodes.get(node) else { return };
+        if outcome.is_error() {
+            node.state.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        node.state.served.observe(outcome);
         if self.options.balancing == Balancing::Ewma {
             self.observe_latency(node, outcome);
         }
@@ -89,6 +93,7 @@ impl Upstream {
         node.state.is_back();
         Counts::one(&self.memory.counts.readmitted);
         log::info!("service \"{}\": node {} answers again and takes requests", self.name, node.address);
+        self.tell(node, "ejected", node.state.health(), format_args!("it answers again"));
     }
 
     fn observe_latency(&self, node: &Node, outcome: Outcome) {
@@ -108,6 +113,7 @@ impl Upstream {
             self.memory.left_out.store(true, Ordering::Relaxed);
             Counts::one(&self.memory.counts.ejected);
             log::warn!("service \"{}\": node {} is left out, it does not take connections", self.name, node.address);
+            self.tell(node, node.state.health(), "ejected", format_args!("it does not take connections"));
         }
     }
 }

@@ -185,6 +185,7 @@ impl Upstream {
         node.state.seen.clear();
         Counts::one(&self.memory.counts.ejected);
         log::warn!("service \"{service}\": node {address} is left out for {time:?}: {why}");
+        self.tell(node, node.state.health(), "ejected", format_args!("left out for {time:?}: {why}"));
         true
     }
 }

@@ -12,6 +12,7 @@ use sha2::{Digest as _, Sha256};
 use super::gate::GatedConnector;
 use super::proxy_protocol::ProxyVersion;
 use super::tls::NodeTls;
+use crate::resource::Timeouts;
 
 /// What nodes speak. gRPC always goes by HTTP/2, WebSockets by HTTP/1.1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -128,6 +129,11 @@ impl Peers {
         &self.label
     }
 
+    /// The name the node is registered under, when not by address.
+    pub fn name(&self) -> Option<&str> {
+        self.name.as_deref()
+    }
+
     /// What they are built from.
     pub fn options(&self) -> &Arc<PeerOptions> {
         &self.options
@@ -210,6 +216,21 @@ fn speak_h2(peer: &mut HttpPeer, least: u8, options: &PeerOptions) {
 
 fn gated() -> Arc<dyn L4Connect + Send + Sync> {
     Arc::new(GatedConnector)
+}
+
+/// Puts a route's own timeouts on a peer.
+pub fn override_timeouts(peer: &mut HttpPeer, own: &Timeouts) {
+    if let Some(connect) = own.connect {
+        peer.options.connection_timeout = Some(connect);
+        peer.options.total_connection_timeout = Some(connect);
+    }
+    if let Some(read) = own.read {
+        // Set for this very route, it holds for streams as well.
+        peer.options.read_timeout = Some(read);
+    }
+    if let Some(send) = own.send {
+        peer.options.write_timeout = Some(send);
+    }
 }
 
 /// Keeps a peer's connections out of what its pool holds already.

@@ -11,6 +11,7 @@ use super::ejection::Ejection;
 use super::health::Found;
 use super::latency::Latency;
 use super::passive::Seen;
+use super::served::Served;
 
 /// The clock of ejections: milliseconds since the process began, never 0.
 pub(super) fn now_ms() -> u64 {
@@ -32,6 +33,8 @@ pub struct NodeState {
     /// What probes have found.
     pub found: Found,
     in_flight: AtomicU32,
+    /// Requests it was chosen for, for the metrics. In what would be a gap.
+    picked: AtomicU32,
     /// Whether it is left out because of what requests show.
     pub ejection: Ejection,
     /// How soon it answers, for the balancer that asks.
@@ -40,6 +43,10 @@ pub struct NodeState {
     warming_since: AtomicU64,
     /// What requests show.
     pub(super) seen: Seen,
+    /// Requests that failed there, for the metrics.
+    pub(super) failed: AtomicU32,
+    /// What it has answered.
+    pub served: Served,
 }
 
 impl Default for NodeState {
@@ -49,7 +56,10 @@ impl Default for NodeState {
             found: Found::default(),
             ejection: Ejection::default(),
             seen: Seen::default(),
+            served: Served::default(),
             in_flight: AtomicU32::new(0),
+            picked: AtomicU32::new(0),
+            failed: AtomicU32::new(0),
             warming_since: AtomicU64::new(0),
             latency: Latency::default(),
         }
@@ -71,6 +81,16 @@ impl NodeState {
     /// Whether the active check finds the node healthy.
     pub fn is_healthy(&self) -> bool {
         self.found.is_healthy()
+    }
+
+    /// What probes make of it, as events and status call it.
+    pub fn health(&self) -> &'static str {
+        if self.is_healthy() { "healthy" } else { "unhealthy" }
+    }
+
+    /// How much of its weight it has while it starts slowly; 1 when that is the whole.
+    pub fn share(&self, slow_start: Option<Duration>) -> f32 {
+        slow_start.and_then(|over| self.warmth(over, now_ms)).unwrap_or(1.0)
     }
 
     /// Calls the node healthy.
@@ -104,6 +124,7 @@ impl NodeState {
     /// Notes that a request goes to the node, which may be one that decides whether it is well.
     #[inline]
     fn requested(&self) {
+        self.picked.fetch_add(1, Ordering::Relaxed);
         if self.awaits_readmission() {
             self.ejection.requested(now_ms());
         }
@@ -140,6 +161,11 @@ impl NodeState {
     #[inline]
     pub fn awaits_readmission(&self) -> bool {
         self.ejection.awaits_readmission()
+    }
+
+    /// Requests it was chosen for so far, and those that failed there; both begin again at 0.
+    pub fn counted(&self) -> (u32, u32) {
+        (self.picked.load(Ordering::Relaxed), self.failed.load(Ordering::Relaxed))
     }
 
     /// Requests being served by the node now.

@@ -144,7 +144,7 @@ impl Plugin for Example {
         if self.live.get().is_some_and(|live| live.closed.load(Ordering::Relaxed)) {
             let closed = Response::text(StatusCode::SERVICE_UNAVAILABLE, "closed for maintenance\n")
                 .with_header(header::RETRY_AFTER, HeaderValue::from_static("60"));
-            return self.refuse(closed);
+            return self.refuse(request.state, closed);
         }
         Flow::Continue
     }
@@ -154,7 +154,7 @@ impl Plugin for Example {
         Box::pin(async move {
             match self.is_banned(request.state.client_ip).await {
                 false => Flow::Continue,
-                true => self.refuse(Response::text(StatusCode::FORBIDDEN, "banned\n")),
+                true => self.refuse(request.state, Response::text(StatusCode::FORBIDDEN, "banned\n")),
             }
         })
     }
@@ -179,13 +179,13 @@ impl Plugin for Example {
     /// The body, whole or in pieces as `request_body_mode` says; a piece may be empty, or absent.
     fn request_body_filter(
         &self,
-        _state: &mut RequestState,
+        state: &mut RequestState,
         body: &mut Option<Bytes>,
         _end_of_stream: bool,
     ) -> Result<(), Box<Response>> {
         let Some(word) = body.as_ref().and_then(|body| self.forbidden_word(body)) else { return Ok(()) };
         let answer = Response::json(StatusCode::UNPROCESSABLE_ENTITY, &json!({ "forbidden": word }));
-        match self.refuse(answer) {
+        match self.refuse(state, answer) {
             Flow::Respond(answer) => Err(answer),
             Flow::Continue => Ok(()),
         }
@@ -224,9 +224,10 @@ impl Plugin for Example {
 }
 
 impl Example {
-    /// Counts a broken rule, and answers with `response` or lets the request pass.
-    fn refuse(&self, response: Response) -> Flow {
-        if let Some(live) = self.live.get() {
+    /// Counts a broken rule, and answers with `response` or lets the request pass. One that is only
+    /// explained is not counted.
+    fn refuse(&self, state: &RequestState, response: Response) -> Flow {
+        if let Some(live) = self.live.get().filter(|_| !state.is_preview()) {
             live.refused.add(1);
         }
         match self.config.mode {

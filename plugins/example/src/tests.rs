@@ -46,6 +46,17 @@ async fn banned_clients_are_refused() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_only_explained_is_refused_alike_and_not_counted() {
+    let harness = example(json!({}));
+    let out = harness.get("/").preview().await;
+    assert_eq!((out.upstream().header("x-example"), out.upstream().header("x-attempt")), (Some("hello"), Some("1")));
+    harness.environment().keys().put("closed", Bytes::from_static(b"1")).await.unwrap();
+    let out = harness.get("/").preview().await;
+    assert_eq!((out.status(), out.answered_by), (StatusCode::SERVICE_UNAVAILABLE, Some("example")));
+    assert_eq!(harness.environment().count("refused"), 0);
+}
+
+#[tokio::test]
 async fn bodies_are_searched_also_across_chunks() {
     let harness = example(json!({"forbidden": ["secret"], "max_body": 20})).chunk_size(4);
     let out = harness.post("/", "a secret").send().await;

@@ -109,6 +109,7 @@ pub struct RequestState {
     path: String,
     query: Option<String>,
     path_changed: bool,
+    is_preview: bool,
     extensions: Option<Box<Extensions>>,
 }
 
@@ -124,8 +125,22 @@ impl RequestState {
             path,
             query,
             path_changed: false,
+            is_preview: false,
             extensions: None,
         }
+    }
+
+    /// The same for a request that is only explained.
+    #[must_use]
+    pub fn for_preview(self) -> Self {
+        Self { is_preview: true, ..self }
+    }
+
+    /// Whether this request is only explained: an operator asks what would become of it, and nobody
+    /// is served. Hooks decide as ever and change nothing that outlives the request: a limiter looks
+    /// and does not take, a counter stands still, nothing is written to the store.
+    pub fn is_preview(&self) -> bool {
+        self.is_preview
     }
 
     /// Whether the client came by TLS.
@@ -215,6 +230,11 @@ impl<'a> RequestCtx<'a> {
     /// The normalised path.
     pub fn path(&self) -> &str {
         self.state.path()
+    }
+
+    /// Whether the request is only explained: see [`RequestState::is_preview`].
+    pub fn is_preview(&self) -> bool {
+        self.state.is_preview()
     }
 
     /// Whether the client came by TLS.

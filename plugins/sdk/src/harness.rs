@@ -160,6 +160,11 @@ impl Harness {
         self
     }
 
+    /// What plugins have counted.
+    fn counts(&self) -> Vec<environment::Counts> {
+        self.plugins.iter().map(|hosted| hosted.environment.counts()).collect()
+    }
+
     /// Calls [`Plugin::start`], once. The first request does it too: a test calls this when it
     /// wants background work before, or without, a request. Must be called inside tokio.
     pub fn start(&self) {

@@ -16,6 +16,7 @@ mod factory;
 mod flow;
 pub mod harness;
 mod plugin;
+pub mod trace_context;
 
 pub use context::{
     ClientCertificate, Protocol, RequestCtx, RequestHead, RequestState, ResponseHead, RouteInfo, TlsInfo,

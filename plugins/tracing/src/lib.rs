@@ -3,11 +3,8 @@
 use uuid::{NoContext, Timestamp, Uuid};
 use ws_cloud_plugin_sdk::http::{HeaderMap, HeaderName, HeaderValue};
 use ws_cloud_plugin_sdk::serde::Deserialize;
+use ws_cloud_plugin_sdk::trace_context::{TRACEPARENT, TRACESTATE, TraceParent};
 use ws_cloud_plugin_sdk::{ConfigError, Flow, Phases, Plugin, RequestCtx, RequestState, ResponseHead, schemars};
-
-mod w3c;
-
-use w3c::{TRACEPARENT, TRACESTATE, TraceParent};
 
 const X_TRACE_ID: HeaderName = HeaderName::from_static("x-trace-id");
 
@@ -74,12 +71,12 @@ impl Plugin for Tracing {
             }
             (Some(id), None) => {
                 let trace = Uuid::try_parse_ascii(id.as_bytes()).ok().filter(|uuid| !uuid.is_nil());
-                (id, TraceParent::begin(trace.unwrap_or_else(fresh), self.config.sampled))
+                (id, TraceParent::begin(trace.unwrap_or_else(fresh).as_u128(), self.config.sampled))
             }
             (None, Some(parent)) => (digits(parent.trace), parent),
             (None, None) => {
                 let trace = fresh();
-                (hyphenated(trace), TraceParent::begin(trace, self.config.sampled))
+                (hyphenated(trace), TraceParent::begin(trace.as_u128(), self.config.sampled))
             }
         };
         if is_new {

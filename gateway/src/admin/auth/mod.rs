@@ -1,85 +1,48 @@
-//! Who may call the Admin API: logins with a password, their tokens, and configured API tokens.
+//! Who may call the Admin API, and what: logins with a password, their tokens and sessions, API
+//! tokens, and the rights of each. `login.rs` is how one begins and ends, this how it is known again.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Method};
 use serde_json::{Map, Value};
-use sha2::{Digest as _, Sha256};
-use subtle::ConstantTimeEq as _;
 
 mod accounts;
+mod api_token;
+mod audit;
+mod failures;
 mod known;
 mod lockout;
+mod login;
 mod password;
+mod principal;
 mod rights;
+mod session;
 mod token;
+mod totp;
 
+pub(super) use accounts::{USERS, User, hash, info, json, role_of};
 pub use accounts::{first_start, reset_password};
+pub(super) use api_token::{Scope, StoredToken, TOKENS, digest, generate as generate_token};
+pub(super) use audit::{AUDIT, Entry};
+pub(super) use login::{Attempt, LoginFailed, Renewed};
+pub(super) use password::generate as generate_password;
+pub(super) use principal::{Login, Principal};
 pub(super) use rights::{Rights, Role, Services};
+pub(super) use token::now;
+pub(super) use totp::{StoredTotp, TOTP, generate as generate_totp, step as totp_step, url as totp_url};
 
-use crate::config::{AccountConfig, AdminConfig, TokenConfig};
-use crate::store::{Lease, Op, SharedStore, StoreError};
-use known::{Known, REVOKED};
+use super::AdminDeps;
+use super::Open;
+use crate::config::AccountConfig;
+use crate::store::{Guard, Op, Revision, SharedStore, StoreError};
+use api_token::Configured;
+use audit::Audit;
+use failures::Failures;
+use known::Known;
 use lockout::Lockout;
-use password::{Secret, Verifier};
-
-/// Ten years, in seconds: a token that ends later was not made by us.
-const LONGEST_REVOCATION: f64 = 315_360_000.0;
-
-/// Who calls.
-#[derive(Debug, Clone, PartialEq)]
-pub(super) enum Principal {
-    /// A user who logged in.
-    User {
-        /// The account.
-        name: String,
-        /// What `/admin/user/info` answers, beside the name.
-        info: Map<String, Value>,
-        /// Names the token in `gw/revoked/`.
-        token_id: String,
-        /// When the token ends, in seconds since 1970.
-        token_ends: f64,
-    },
-    /// The holder of a configured API token.
-    ApiToken,
-    /// The holder of an API token that may do nothing but register nodes of these services.
-    Registrar(Arc<Services>),
-}
-
-impl Principal {
-    /// For the log.
-    pub(super) fn name(&self) -> &str {
-        match self {
-            Self::User { name, .. } => name,
-            Self::ApiToken => "an API token",
-            Self::Registrar(_) => "an API token for registrations",
-        }
-    }
-
-    /// What it may do with the API; registering nodes is apart.
-    pub(super) fn rights(&self) -> Rights {
-        match self {
-            Self::User { .. } | Self::ApiToken => Rights::ALL,
-            Self::Registrar(services) => Rights { role: Role::Viewer, services: Some(Services::clone(services)) },
-        }
-    }
-
-    /// Whether it may use all of the API, and not only register nodes.
-    pub(super) fn is_full(&self) -> bool {
-        !matches!(self, Self::Registrar(_))
-    }
-
-    /// Whether it may register nodes of a service.
-    pub(super) fn may_register(&self, service: &str) -> bool {
-        match self {
-            Self::Registrar(services) => services.cover(service),
-            Self::User { .. } | Self::ApiToken => true,
-        }
-    }
-}
+use password::Verifier;
 
 /// Why a call was not admitted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,33 +53,18 @@ pub(super) enum Denied {
     BadToken,
     /// A good token of an account that is gone.
     UnknownUser,
+    /// A session's cookie on a call that another site's page could have made.
+    Forged,
     /// Neither the store nor the configuration says what a good token is.
     Unavailable,
 }
 
-/// Why a login failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum LoginFailed {
-    /// The name or the password is wrong, or too many were.
-    Wrong,
-    /// The accounts cannot be read.
-    Unavailable,
-}
-
-struct ApiToken {
-    digest: [u8; 32],
-    principal: Principal,
-}
-
-impl ApiToken {
-    fn of(token: &str, config: &TokenConfig) -> Self {
-        let principal = match &config.may {
-            None => Principal::ApiToken,
-            // Registering is all there is to be allowed.
-            Some(_) => Principal::Registrar(Arc::new(Services(config.services.clone()))),
-        };
-        Self { digest: Sha256::digest(token).into(), principal }
-    }
+/// What is known of a user, from the store or the configuration.
+struct Account {
+    rights: Rights,
+    info: Map<String, Value>,
+    /// Logins from before this are void.
+    logins_from: f64,
 }
 
 /// Checks credentials.
@@ -126,101 +74,178 @@ pub(super) struct Auth {
     accounts: BTreeMap<String, AccountConfig>,
     secret: Option<Vec<u8>>,
     lifetime: Duration,
-    api_tokens: Vec<ApiToken>,
+    session_lifetime: Duration,
+    origins: Vec<String>,
+    /// Whether another party may still say who users are.
+    takes_foreign: bool,
+    api_tokens: Vec<Configured>,
+    open: Open,
     known: Known,
     verifier: Verifier,
     lockout: Lockout,
+    failures: Arc<Failures>,
+    audit: Audit,
 }
 
 impl Auth {
     /// Must be called within a tokio runtime.
-    pub(super) fn new(store: SharedStore, prefix: &str, config: &AdminConfig) -> Self {
+    pub(super) fn new(deps: &AdminDeps) -> Self {
+        let (config, prefix, store) = (&deps.config, deps.data_prefix.as_str(), Arc::clone(&deps.store));
+        let failures = Arc::new(Failures::default());
+        let configured = config.tokens.iter().filter(|(token, _)| !token.is_empty());
         Self {
             known: Known::follow(&store, prefix),
+            audit: Audit::new(&store, prefix, Arc::clone(&failures)),
             store,
             prefix: prefix.to_owned(),
             accounts: config.account.clone(),
             secret: config.jwt_secret.clone().map(String::into_bytes).filter(|secret| !secret.is_empty()),
             lifetime: config.token_lifetime,
-            api_tokens: config
-                .tokens
-                .iter()
-                .filter(|(token, _)| !token.is_empty())
-                .map(|(token, config)| ApiToken::of(token, config))
-                .collect(),
+            session_lifetime: config.session_lifetime,
+            origins: config.cors_origins.clone(),
+            takes_foreign: config.oidc.is_some(),
+            api_tokens: configured.map(|(token, config)| Configured::of(token, config)).collect(),
+            open: Arc::clone(&deps.open),
             verifier: Verifier::new(),
             lockout: Lockout::default(),
+            failures,
         }
     }
 
-    /// Checks the credentials of a call: `X-Api-Token`, and if that is none of ours, `X-Token`.
-    pub(super) async fn authenticate(&self, headers: &HeaderMap) -> Result<Principal, Denied> {
-        if let Some(principal) = headers.get("x-api-token").and_then(|token| self.api_token(token.as_bytes())) {
+    /// Checks the credentials of a call: an API token (`X-Api-Token`, `Authorization: Bearer`), and
+    /// if that is none of ours, `X-Token`, then the cookie of a session.
+    pub(super) async fn authenticate(&self, method: &Method, headers: &HeaderMap) -> Result<Principal, Denied> {
+        let mut denied = Denied::NoToken;
+        let api_token = headers.get("x-api-token").map(HeaderValue::as_bytes);
+        for token in [api_token, bearer(headers)].into_iter().flatten() {
+            match self.api_token(token).await {
+                Ok(principal) => return Ok(principal),
+                Err(Denied::NoToken) => {}
+                Err(why) => denied = why,
+            }
+        }
+        if let Some(token) = headers.get("x-token") {
+            return self.login_token(token.to_str().map_err(|_| Denied::BadToken)?).await;
+        }
+        for id in session::ids(headers) {
+            match self.session(id).await {
+                Ok((principal, csrf)) if session::is_own_call(method, headers, &self.origins, &csrf) => {
+                    return Ok(principal);
+                }
+                Ok(_) => denied = Denied::Forged,
+                Err(why) => denied = why,
+            }
+        }
+        Err(denied)
+    }
+
+    /// `NoToken` is a token that has not even the form of ours.
+    async fn api_token(&self, token: &[u8]) -> Result<Principal, Denied> {
+        if let Some(principal) = api_token::configured(&self.api_tokens, token) {
             return Ok(principal);
         }
-        let token = headers.get("x-token").ok_or(Denied::NoToken)?;
-        let token = token.to_str().map_err(|_| Denied::BadToken)?;
-        // Without the store's word no one knows which tokens were revoked.
-        if !self.known.ready().await {
-            return Err(Denied::Unavailable);
-        }
+        let token = std::str::from_utf8(token).map_err(|_| Denied::NoToken)?;
+        let id = api_token::id(token).ok_or(Denied::NoToken)?;
+        self.ready().await?;
+        let stored = self.known.token(id).filter(|stored| stored.admits(token, now()));
+        Ok(stored.ok_or(Denied::BadToken)?.principal(id))
+    }
+
+    async fn login_token(&self, token: &str) -> Result<Principal, Denied> {
+        self.ready().await?;
         let secret = self.signing_secret().ok_or(Denied::Unavailable)?;
         let token = token::verify(&secret, token).ok_or(Denied::BadToken)?;
         if self.known.is_revoked(&token.id) {
             return Err(Denied::BadToken);
         }
         let name = token.claims.username;
-        let info = match self.known.user(&name) {
-            Some(user) if token.claims.iat < user.tokens_from => return Err(Denied::BadToken),
-            Some(user) => user.info,
-            None => self.accounts.get(&name).ok_or(Denied::UnknownUser)?.info.clone(),
+        let account = self.account(&name).ok_or(Denied::UnknownUser)?;
+        if token.claims.iat < account.logins_from {
+            return Err(Denied::BadToken);
+        }
+        let login = Login::Token { id: token.id, ends: token.claims.exp };
+        Ok(Principal::User { name, info: account.info, rights: account.rights, login })
+    }
+
+    async fn session(&self, id: &str) -> Result<(Principal, principal::Csrf), Denied> {
+        self.ready().await?;
+        let digest = session::digest(id);
+        let stored = self.known.session(&digest).filter(|session| session.expires > now()).ok_or(Denied::BadToken)?;
+        if self.known.is_revoked(&digest) {
+            return Err(Denied::BadToken);
+        }
+        let (name, csrf) = (stored.user.clone(), session::csrf(id));
+        let is_foreign = stored.foreign.is_some();
+        let login = Login::Session { digest, csrf: csrf.clone(), ends: stored.expires, is_foreign };
+        let (rights, info) = match &stored.foreign {
+            Some(_) if !self.takes_foreign => return Err(Denied::BadToken),
+            Some(foreign) => (foreign.rights(), info(&name, foreign.role)),
+            None => {
+                let account = self.account(&name).ok_or(Denied::BadToken)?;
+                if stored.created < account.logins_from {
+                    return Err(Denied::BadToken);
+                }
+                (account.rights, account.info)
+            }
         };
-        Ok(Principal::User { name, info, token_id: token.id, token_ends: token.claims.exp })
+        Ok((Principal::User { name, info, rights, login }, csrf))
     }
 
-    /// Makes a token for who knows the password.
-    pub(super) async fn login(&self, name: &str, password: String, from: IpAddr) -> Result<String, LoginFailed> {
-        if !self.lockout.attempt(name, from) {
-            return Err(LoginFailed::Wrong);
-        }
-        if !self.known.ready().await {
-            return Err(LoginFailed::Unavailable);
-        }
-        let secret = self.signing_secret().ok_or(LoginFailed::Unavailable)?;
-        // An account of the store wins over one of the configuration: its password was set later.
-        let stored = self.known.user(name).map(|user| Secret::Hash(user.password_hash));
-        let expected = stored.or_else(|| Some(Secret::configured(&self.accounts.get(name)?.password)));
-        if !self.verifier.verify(expected, password).await {
-            return Err(LoginFailed::Wrong);
-        }
-        self.lockout.succeeded(name, from);
-        Ok(token::sign(&secret, name, self.lifetime))
+    /// Without the store's word no one knows which logins have ended.
+    async fn ready(&self) -> Result<(), Denied> {
+        if self.known.ready().await { Ok(()) } else { Err(Denied::Unavailable) }
     }
 
-    /// Ends a login, on every gateway. An API token has none.
-    pub(super) async fn logout(&self, principal: &Principal) -> Result<(), StoreError> {
-        let Principal::User { token_id, token_ends, .. } = principal else { return Ok(()) };
-        self.known.revoke_here(token_id, *token_ends);
-        let left = Duration::from_secs_f64((token_ends - token::now()).clamp(1.0, LONGEST_REVOCATION));
-        let lease = self.store.grant_lease(left).await?;
-        let key = format!("{}{REVOKED}{token_id}", self.prefix);
-        let put = Op::Put { key, value: "{}".into(), lease: Lease::Attach(lease) };
-        self.store.txn(Vec::new(), vec![put]).await.map(drop)
+    /// An account of the store wins over one of the configuration: it was made later.
+    fn account(&self, name: &str) -> Option<Account> {
+        if let Some(user) = self.known.user(name) {
+            return Some(Account { rights: user.rights(), info: user.info, logins_from: user.tokens_from });
+        }
+        let info = self.accounts.get(name)?.info.clone();
+        Some(Account { rights: Rights { role: role_of(&info), services: None }, info, logins_from: 0.0 })
+    }
+
+    /// What a user may do.
+    pub(super) fn rights_of(&self, name: &str) -> Option<Rights> {
+        self.account(name).map(|account| account.rights)
+    }
+
+    /// The accounts of the configuration.
+    pub(super) fn configured(&self) -> &BTreeMap<String, AccountConfig> {
+        &self.accounts
+    }
+
+    /// Whether a user's logins ask for a code.
+    pub(super) fn has_totp(&self, name: &str) -> bool {
+        self.known.has_totp(name)
+    }
+
+    /// Decrypts what lies under a key.
+    pub(super) fn open(&self, place: &str, sealed: &str) -> Result<String, String> {
+        (self.open)(place, sealed)
+    }
+
+    /// Changes who may what, and tells the record of it in the same transaction. It holds here at
+    /// once, elsewhere when the watch brings it.
+    pub(super) async fn change(
+        &self,
+        guards: Vec<Guard>,
+        mut ops: Vec<Op>,
+        entry: Option<&Entry>,
+    ) -> Result<Revision, StoreError> {
+        let changed = ops.clone();
+        ops.extend(entry.map(|entry| self.audit.op(entry)));
+        let revision = self.store.txn(guards, ops).await?;
+        self.known.written(&changed);
+        Ok(revision)
     }
 
     fn signing_secret(&self) -> Option<Vec<u8>> {
         self.secret.clone().or_else(|| self.known.secret())
     }
+}
 
-    /// Compares with every token, and by digests, so that the time says nothing.
-    fn api_token(&self, token: &[u8]) -> Option<Principal> {
-        let digest: [u8; 32] = Sha256::digest(token).into();
-        let mut found = None;
-        for known in &self.api_tokens {
-            if known.digest.ct_eq(&digest).into() {
-                found = Some(&known.principal);
-            }
-        }
-        found.cloned()
-    }
+fn bearer(headers: &HeaderMap) -> Option<&[u8]> {
+    let (scheme, token) = headers.get(http::header::AUTHORIZATION)?.as_bytes().split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then_some(token)
 }

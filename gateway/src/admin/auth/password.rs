@@ -82,7 +82,7 @@ pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Erro
 }
 
 /// A password no one guesses, of characters no one mistakes: 20 of 32, which is 100 bits.
-pub(super) fn generate() -> String {
+pub(in crate::admin) fn generate() -> String {
     const LETTERS: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
     rand::random::<[u8; 20]>().iter().map(|byte| char::from(LETTERS[usize::from(byte % 32)])).collect()
 }

@@ -81,7 +81,7 @@ pub(super) fn verify(secret: &[u8], token: &str) -> Option<Verified> {
 }
 
 /// Seconds since 1970.
-pub(super) fn now() -> f64 {
+pub(in crate::admin) fn now() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
 }
 

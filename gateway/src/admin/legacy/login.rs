@@ -19,11 +19,8 @@ pub(super) async fn login(admin: &Admin, from: IpAddr, body: &[u8]) -> Response 
     // Anything that is no text equals no name and no password.
     let (Value::String(username), Value::String(password)) = (username, password) else { return wrong() };
     match admin.auth.login(username, password.clone(), from).await {
-        Ok(token) => {
-            log::info!("admin: {username:?} logged in from {from}");
-            answer::json(&json!({"token": token}))
-        }
-        Err(LoginFailed::Wrong) => wrong(),
+        Ok(token) => answer::json(&json!({"token": token})),
+        Err(LoginFailed::Wrong | LoginFailed::CodeNeeded) => wrong(),
         Err(LoginFailed::Unavailable) => lua_error(),
     }
 }
@@ -44,12 +41,12 @@ pub(super) fn user_info(principal: &Principal) -> Response {
             answer::json(&info)
         }
         // A token has no user; the first gateway said nothing at all.
-        Principal::ApiToken | Principal::Registrar(_) => answer::text(StatusCode::OK, ""),
+        Principal::ApiToken | Principal::Token { .. } | Principal::Registrar(_) => answer::text(StatusCode::OK, ""),
     }
 }
 
-pub(super) async fn logout(admin: &Admin, principal: &Principal) -> Response {
-    match admin.auth.logout(principal).await {
+pub(super) async fn logout(admin: &Admin, principal: &Principal, from: IpAddr) -> Response {
+    match admin.auth.logout(principal, from).await {
         Ok(()) => answer::text(StatusCode::OK, "ok"),
         Err(e) => {
             log::error!("admin: a logout holds on this gateway only: {e}");

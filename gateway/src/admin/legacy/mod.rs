@@ -13,6 +13,7 @@ use serde_json::{Map, Value, json};
 
 mod identity;
 mod login;
+mod permission;
 mod routes;
 mod services;
 
@@ -91,7 +92,9 @@ pub(super) async fn handle(State(admin): State<Arc<Admin>>, request: Request) ->
             Err(status) => answer::page(status),
         };
     }
-    let principal = match admin.auth.authenticate(&parts.headers).await {
+    // A logout changes something, by GET too.
+    let method = if *action == Logout { &Method::POST } else { &parts.method };
+    let principal = match admin.auth.authenticate(method, &parts.headers).await {
         Ok(principal) if !principal.is_full() => {
             return answer::text(StatusCode::FORBIDDEN, "this token may only register nodes");
         }
@@ -105,10 +108,13 @@ pub(super) async fn handle(State(admin): State<Arc<Admin>>, request: Request) ->
 }
 
 async fn act(admin: &Admin, action: Action, caller: &Caller, body: &Bytes) -> Response {
+    if let Err(refusal) = permission::check(admin, action, &caller.principal.rights(), body).await {
+        return refusal;
+    }
     match action {
         Login => answer::page(StatusCode::NOT_FOUND),
         UserInfo => login::user_info(&caller.principal),
-        Logout => login::logout(admin, &caller.principal).await,
+        Logout => login::logout(admin, &caller.principal, caller.from).await,
         ListPlugins => list_plugins(admin),
         ListRoutes => routes::list(admin).await,
         SaveRoute => routes::save(admin, caller, body).await,
@@ -124,6 +130,7 @@ fn refused(denied: Denied) -> Response {
         Denied::NoToken => answer::text(StatusCode::UNAUTHORIZED, "用户未登录"),
         Denied::BadToken => answer::text(StatusCode::UNAUTHORIZED, "未登录"),
         Denied::UnknownUser => answer::text(StatusCode::INTERNAL_SERVER_ERROR, "用户不存在"),
+        Denied::Forged => answer::text(StatusCode::FORBIDDEN, "没有权限"),
         Denied::Unavailable => lua_error(),
     }
 }

@@ -234,7 +234,10 @@ impl Change for Save {
         self.precondition.check(before.as_ref(), shown)?;
         let object = match (&self.edit, &before) {
             (Edit::Replace(object), _) => object.clone(),
-            (Edit::Merge(_), None) => return Err(Refused::Absent(shown())),
+            (Edit::Merge(patch), None) => {
+                kind.allows(&self.asked.rights, name, patch)?;
+                return Err(Refused::Absent(shown()));
+            }
             (Edit::Merge(patch), Some(kv)) => merged(kv, patch)?,
         };
         kind.allows(&self.asked.rights, name, &object)?;
@@ -295,7 +298,10 @@ struct Delete<'a> {
 impl Change for Delete<'_> {
     async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
         let shown = || format!("{}/{}", self.kind.path, self.name);
-        let before = stored(self.kind, admin, self.name).await?.ok_or_else(|| Refused::Absent(shown()))?;
+        let Some(before) = stored(self.kind, admin, self.name).await? else {
+            self.kind.allows(&self.asked.rights, self.name, &Object::new())?;
+            return Err(Refused::Absent(shown()));
+        };
         self.kind.allows_stored(&self.asked.rights, self.name, Some(&before))?;
         self.precondition.check(Some(&before), shown)?;
         let mut plan = Plan::default();

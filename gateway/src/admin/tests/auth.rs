@@ -377,6 +377,16 @@ async fn no_secret_is_logged() {
     api.get_as("/admin/user/info", &format!("{token}x")).await;
     api.send(request(Method::GET, "/admin/routes/list", &[("x-api-token", "canary-wrong-token")], "")).await;
     api.post("/admin/routes/save", &json!({"prefix": "/a\n\u{1b}[31mforged"})).await;
+    let made = api.post("/admin/v2/tokens", &json!({"name": "a\nforged", "role": "viewer"})).await;
+    assert_eq!(made.status, 422, "{}", made.body);
+    let made = api.post("/admin/v2/tokens", &json!({"name": "ci", "role": "viewer"})).await.json();
+    let made = made["token"].as_str().unwrap();
+    let ann = json!({"role": "viewer", "password": "canary-password-of-ann"});
+    api.call(Method::PUT, "/admin/v2/users/ann", &ann.to_string()).await;
+    let credentials = json!({"username": "ann", "password": "canary-password-of-ann"}).to_string();
+    let session = api.send(request(Method::POST, "/admin/v2/login", &[], &credentials)).await;
+    let cookie = session.header("set-cookie").unwrap().split(['=', ';']).nth(1).unwrap().to_owned();
+    let csrf = session.json()["csrf_token"].as_str().unwrap().to_owned();
     api.get_as("/admin/logout", &token).await;
     api.store.set_down(true);
     api.post("/admin/routes/save", &json!({"prefix": "/a"})).await;
@@ -385,7 +395,8 @@ async fn no_secret_is_logged() {
         logged.contains("admin: an API token from 127.0.0.1 saved the route of \"/a\\n\\u{1b}[31mforged\""),
         "{logged}"
     );
-    for secret in ["canary", &token, &token[token.len() - 20..], "argon2id"] {
+    assert!(logged.contains("admin: an API token from 127.0.0.1 by configured API token: user.created \"ann\""));
+    for secret in ["canary", &token, &token[token.len() - 20..], "argon2id", &made[22..], &cookie, &csrf] {
         assert!(!logged.contains(secret), "{secret} was logged");
     }
     assert!(format!("{:?}", config()).find("canary").is_none(), "nor does Debug show one");

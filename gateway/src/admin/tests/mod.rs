@@ -11,21 +11,25 @@ use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
 use super::peer::Connection;
-use super::{Admin, AdminDeps, PeerSource, PluginInfo};
+use super::{Admin, AdminDeps, PeerSource, PluginInfo, Unexplained};
 use crate::config::{AccountConfig, AdminConfig, Right, TokenConfig};
 use crate::resource::{Invalid, Node, NodeOverlay, Route, Service};
 
+mod access;
 mod auth;
 mod changes;
 mod declared;
+mod explain;
 mod front;
 mod golden;
 mod history;
 mod limits;
+mod live;
 mod nodes;
 mod objects;
 mod openapi;
 mod registrations;
+mod sessions;
 mod store;
 
 use store::MemoryStore;
@@ -43,6 +47,7 @@ struct Api {
     store: Arc<MemoryStore>,
     router: Router,
     level: Arc<Mutex<String>>,
+    live: super::LiveDeps,
 }
 
 /// An answer, its body read.
@@ -120,6 +125,7 @@ impl Api {
             version: version.into(),
             ..PluginInfo::default()
         };
+        let live = live::deps(&store);
         let admin = Admin::new(AdminDeps {
             store: Arc::clone(&store) as _,
             data_prefix: P.into(),
@@ -131,7 +137,16 @@ impl Api {
                 plugin("tracing", "链路跟踪插件", "v1.0"),
                 plugin("rewrite", "url重写插件", "v1.0"),
             ],
-            seal: Arc::new(|place, plain| Ok(format!("sealed:v1:test:{place}:{}", plain.len()))),
+            ended: Arc::new(|_, _| {}),
+            seal: Arc::new(|place, plain| {
+                // Those that are opened again are kept.
+                let kept = if place.starts_with("gw/totp/") { plain.to_owned() } else { plain.len().to_string() };
+                Ok(format!("sealed:v1:test:{place}:{kept}"))
+            }),
+            open: Arc::new(|place, sealed| {
+                let plain = sealed.strip_prefix(&format!("sealed:v1:test:{place}:"));
+                plain.map(str::to_owned).ok_or_else(|| "it belongs elsewhere".to_owned())
+            }),
             status: Arc::new(|| json!({"version": "2.0.0", "rejected": []})),
             log_level: Arc::new(move |wanted| {
                 let mut level = deps_level.lock().unwrap();
@@ -142,10 +157,20 @@ impl Api {
                 }
                 Ok(level.clone())
             }),
+            explain: Arc::new(|question| {
+                Box::pin(async move {
+                    match question["url"].as_str() {
+                        Some("busy") => Err(Unexplained::Busy),
+                        Some("wrong") => Err(Unexplained::Invalid(Invalid::at("url", "expected a path"))),
+                        _ => Ok(json!({"asked": question})),
+                    }
+                })
+            }),
             config,
             server_header: "Ws-Cloud-Gateway".into(),
+            live: live.clone(),
         });
-        Self { store, router: admin.router(source), level }
+        Self { store, router: admin.router(source), level, live }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {

@@ -35,7 +35,9 @@ impl Content {
         let mut content = Self::default();
         for kv in store.list(prefix).await?.entries {
             let Some(key) = kv.key.strip_prefix(prefix).map(str::to_owned) else { continue };
-            if kv.lease.is_some() && key.starts_with(key::NODES) {
+            if key.starts_with(key::GATEWAYS) {
+                // The gateways of another store are other ones.
+            } else if kv.lease.is_some() && key.starts_with(key::NODES) {
                 content.registered.push(key);
             } else {
                 let entry = Entry { value: kv.value, lease: kv.lease, revision: kv.mod_revision };

@@ -14,7 +14,8 @@ const MS: Duration = Duration::from_millis(1);
 #[tokio::test(start_paused = true)]
 async fn watches_every_family_with_one_watch() {
     let rig = Rig::started(None, 1, &[]).await;
-    let families = ["routes/", "discovery/", "gw/services/", "gw/plugins/", "gw/nodes/", "gw/certificates/"];
+    let families =
+        ["routes/", "discovery/", "gw/services/", "gw/plugins/", "gw/nodes/", "gw/certificates/", "gw/journal/open"];
     assert_eq!(*rig.store.watched.lock().unwrap(), [families.map(|family| format!("/my/cloud/{family}"))]);
 }
 

@@ -7,3 +7,4 @@ mod keeping;
 mod lapsing;
 mod model;
 mod rig;
+mod unfinished;

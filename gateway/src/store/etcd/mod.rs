@@ -167,6 +167,14 @@ impl Store for EtcdStore {
         Ok(read::list(&self.endpoints, &[prefix.to_owned()]).await?.0)
     }
 
+    fn knows_its_past(&self) -> bool {
+        true
+    }
+
+    async fn list_at(&self, prefixes: Vec<String>, revision: Revision) -> Result<Option<Vec<Kv>>, StoreError> {
+        Ok(read::list_at(&self.endpoints, &prefixes, revision).await?)
+    }
+
     async fn txn(&self, guards: Vec<Guard>, ops: Vec<Op>) -> Result<Revision, StoreError> {
         super::check_txn(&guards, &ops)?;
         self.apply(&guards, &ops).await

@@ -60,14 +60,32 @@ pub(super) async fn get(endpoints: &Endpoints, key: &str, options: Option<GetOpt
 pub(super) async fn list(endpoints: &Endpoints, prefixes: &[String]) -> Result<(Listing, Stamp), Failure> {
     let mut attempt = 1;
     loop {
-        match list_once(endpoints, prefixes).await {
+        match list_once(endpoints, prefixes, None).await {
             Err(Failure::NoHistory) if attempt < LIST_ATTEMPTS => attempt += 1,
             result => return result,
         }
     }
 }
 
-async fn list_once(endpoints: &Endpoints, prefixes: &[String]) -> Result<(Listing, Stamp), Failure> {
+/// Lists prefixes that do not overlap, as they were; `None` when etcd does not know that any more.
+pub(super) async fn list_at(
+    endpoints: &Endpoints,
+    prefixes: &[String],
+    revision: Revision,
+) -> Result<Option<Vec<Kv>>, Failure> {
+    match list_once(endpoints, prefixes, Some(revision)).await {
+        Ok((listing, _)) => Ok(Some(listing.entries)),
+        Err(Failure::NoHistory) => Ok(None),
+        Err(e) => Err(e),
+    }
+}
+
+/// Without a revision all is read at that of the first answer.
+async fn list_once(
+    endpoints: &Endpoints,
+    prefixes: &[String],
+    revision: Option<Revision>,
+) -> Result<(Listing, Stamp), Failure> {
     let mut stamp: Option<Stamp> = None;
     let mut entries = Vec::new();
     for prefix in prefixes {
@@ -75,7 +93,8 @@ async fn list_once(endpoints: &Endpoints, prefixes: &[String]) -> Result<(Listin
         let mut limit = PAGE;
         loop {
             // Every page but the first is read at the first one's revision.
-            let at = stamp.map_or(0, |stamp| i64::try_from(stamp.revision).unwrap_or(0));
+            let at = revision.or(stamp.map(|stamp| stamp.revision)).unwrap_or(0);
+            let at = i64::try_from(at).unwrap_or(0);
             let page = match page(endpoints, &key, &end, limit, at).await {
                 Err(Failure::TooLarge) if limit > 1 => {
                     limit = (limit / 4).max(1);

@@ -302,10 +302,12 @@ fn conclude(upstream: &Upstream, node: &Node, check: &Check, task: &mut Task, ou
         node.state.condemn(&why);
         Counts::one(&counts.unhealthy);
         log::warn!("service \"{service}\": node {address} is unhealthy, {needed} {kind} probes failed: {why}");
+        upstream.tell(node, "healthy", "unhealthy", format_args!("{needed} {kind} probes failed: {why}"));
     } else {
         node.state.heal();
         Counts::one(&counts.healthy);
         log::info!("service \"{service}\": node {address} is healthy again");
+        upstream.tell(node, "unhealthy", "healthy", format_args!("{needed} {kind} probes succeeded"));
     }
 }
 

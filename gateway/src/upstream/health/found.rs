@@ -27,6 +27,8 @@ struct Note {
     last: Option<Probed>,
     /// Since when the node is unhealthy, and why.
     unhealthy: Option<(SystemTime, Box<str>)>,
+    /// Since when it is healthy again.
+    healed: Option<SystemTime>,
 }
 
 impl Default for Found {
@@ -53,6 +55,11 @@ impl Found {
         self.note().unhealthy.clone()
     }
 
+    /// Since when the node is healthy again, if it ever was not.
+    pub fn healed(&self) -> Option<SystemTime> {
+        self.note().healed
+    }
+
     /// Notes a probe.
     pub(super) fn probed(&self, result: Result<(), Box<str>>) {
         self.note().last = Some(Probed { at: SystemTime::now(), failure: result.err() });
@@ -60,7 +67,11 @@ impl Found {
 
     /// Calls the node healthy.
     pub(in crate::upstream) fn heal(&self) {
-        self.note().unhealthy = None;
+        {
+            let mut note = self.note();
+            note.unhealthy = None;
+            note.healed = Some(SystemTime::now());
+        }
         self.healthy.store(true, Ordering::Relaxed);
     }
 

@@ -21,6 +21,9 @@ pub struct TestEnvironment {
     keys: Arc<MemoryKeys>,
 }
 
+/// What counters stand at.
+pub(super) type Counts = BTreeMap<&'static str, u64>;
+
 impl TestEnvironment {
     /// An environment at 2026-01-01T00:00:00Z, with no secrets and no keys.
     #[expect(clippy::new_without_default, reason = "a default would hide the date")]
@@ -51,6 +54,13 @@ impl TestEnvironment {
     /// What a counter stands at; 0 for one that no plugin asked for.
     pub fn count(&self, event: &str) -> u64 {
         lock(&self.counters).get(event).map_or(0, Counter::get)
+    }
+
+    /// All counters that are not 0.
+    pub(super) fn counts(&self) -> Counts {
+        let counters = lock(&self.counters);
+        let counts = counters.iter().map(|(event, counter)| (*event, counter.get()));
+        counts.filter(|(_, count)| *count > 0).collect()
     }
 
     /// Takes the store away, or gives it back. Away, every call on the keys fails.

@@ -74,13 +74,7 @@ impl<'h> Request<'h> {
     /// When a plugin changed the length of a response body and left its `Content-Length`: the
     /// gateway would break the connection.
     pub async fn send(self) -> Exchange {
-        self.harness.start();
-        let (raw_path, query) = match self.target.split_once('?') {
-            Some((path, query)) => (path, Some(query.to_owned())),
-            None => (&*self.target, None),
-        };
-        let state = RequestState::new(self.harness.route.clone(), self.client_ip, path::normalise(raw_path), query);
-        let mut run = Run { harness: self.harness, exchange: Exchange::new(state), node: None };
+        let mut run = self.run(|state| state);
         let mut head = self.head;
 
         let mut response = match run.request_filters(&mut head).await {
@@ -91,6 +85,38 @@ impl<'h> Request<'h> {
         run.logging(&response);
         run.exchange.response = response;
         run.exchange
+    }
+
+    /// Asks what would become of the request, as the gateway's explain does: the hooks of the request
+    /// phases and of a first try run on a state that says [`RequestState::is_preview`], and nothing is
+    /// sent. The response is the one that a plugin would answer.
+    ///
+    /// # Panics
+    /// When a plugin moved a counter: a preview leaves no trace.
+    pub async fn preview(self) -> Exchange {
+        let mut run = self.run(RequestState::for_preview);
+        let mut head = self.head;
+        let before = self.harness.counts();
+        match run.request_filters(&mut head).await {
+            Some(response) => run.exchange.response = response,
+            None => match run.connect(&mut head) {
+                Ok(head) => run.exchange.upstream = Some(run.upstream_request(head, &self.target, Bytes::new())),
+                Err(response) => run.exchange.response = *response,
+            },
+        }
+        let after = self.harness.counts();
+        assert_eq!(before, after, "a preview was counted: see RequestState::is_preview");
+        run.exchange
+    }
+
+    fn run(&self, state: impl FnOnce(RequestState) -> RequestState) -> Run<'h> {
+        self.harness.start();
+        let (raw_path, query) = match self.target.split_once('?') {
+            Some((path, query)) => (path, Some(query.to_owned())),
+            None => (&*self.target, None),
+        };
+        let new = RequestState::new(self.harness.route.clone(), self.client_ip, path::normalise(raw_path), query);
+        Run { harness: self.harness, exchange: Exchange::new(state(new)), node: None }
     }
 }
 
@@ -138,19 +164,23 @@ impl<'h> Run<'h> {
         if head.headers.contains_key(header::CONTENT_LENGTH) {
             upstream_head.headers.insert(header::CONTENT_LENGTH, body.len().into());
         }
-        let state = &self.exchange.state;
-        let request = UpstreamRequest {
-            method: upstream_head.method,
-            path: state.path().to_owned(),
-            target: if state.path_changed() { path::encode(state.path(), state.query()) } else { target.to_owned() },
-            headers: upstream_head.headers,
-            body,
-            node: self.node.expect("connected"),
-        };
+        let request = self.upstream_request(upstream_head, target, body);
         let mut response = (self.harness.answer)(&request);
         response.headers.insert(header::CONTENT_LENGTH, response.body.len().into());
         self.exchange.upstream = Some(request);
         response
+    }
+
+    fn upstream_request(&self, head: Head, target: &str, body: Bytes) -> UpstreamRequest {
+        let state = &self.exchange.state;
+        UpstreamRequest {
+            method: head.method,
+            path: state.path().to_owned(),
+            target: if state.path_changed() { path::encode(state.path(), state.query()) } else { target.to_owned() },
+            headers: head.headers,
+            body,
+            node: self.node.expect("connected"),
+        }
     }
 
     /// Picks a node and fails as often as the harness was told; the head of the try that worked.

@@ -14,7 +14,7 @@ use crate::upstream::HashOn;
 const PIECE: usize = 64;
 
 /// The hash of a request's key; `None` when it has no such header, cookie or argument.
-pub(super) fn of(on: &HashOn, headers: &HeaderMap, state: &RequestState) -> Option<u64> {
+pub fn hash_key(on: &HashOn, headers: &HeaderMap, state: &RequestState) -> Option<u64> {
     match on {
         HashOn::ClientIp => Some(match state.client_ip {
             IpAddr::V4(ip) => hash(&ip.octets()),
@@ -72,7 +72,7 @@ mod tests {
             map.append(*name, value.parse().unwrap());
         }
         let ip = "192.0.2.7".parse().unwrap();
-        of(on, &map, &RequestState::new(Arc::default(), ip, "/a/b".into(), query.map(str::to_owned)))
+        hash_key(on, &map, &RequestState::new(Arc::default(), ip, "/a/b".into(), query.map(str::to_owned)))
     }
 
     /// Several gateways, of several versions, must agree: these values never change.
