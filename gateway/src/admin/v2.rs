@@ -16,9 +16,7 @@ use utoipa::ToSchema;
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{
-    Admin, access, answer, body, declared, explain, history, live, objects, openapi, plugins, registrations,
-};
+use super::{Admin, access, answer, body, declared, explain, history, live, objects, openapi, plugins, registrations};
 
 mod describe;
 pub(super) use describe::describe;

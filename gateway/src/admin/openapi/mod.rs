@@ -35,7 +35,7 @@ pub(super) use operation::{Operation, Schemas, Shape, named};
 pub(super) use serve::router;
 pub(super) use shapes::{Change, Outcome};
 
-use super::{declared, history, objects, plugins, registrations, v2};
+use super::{access, declared, explain, history, live, objects, plugins, registrations, v2};
 
 /// Every module with paths of `/admin/v2`.
 const DESCRIBED: &[fn(&mut Api)] = &[
@@ -45,6 +45,9 @@ const DESCRIBED: &[fn(&mut Api)] = &[
     registrations::describe,
     v2::describe,
     plugins::describe,
+    explain::describe,
+    live::describe,
+    access::describe,
     serve::describe,
 ];
 

@@ -19,7 +19,7 @@ const JSON: &str = "application/json";
 const PROBLEM: &str = "application/problem+json";
 
 /// What calls are refused with, and why.
-const REFUSALS: [(u16, &str); 12] = [
+const REFUSALS: [(u16, &str); 13] = [
     (400, "The path, the query, a header or the body cannot be read."),
     (401, "There are no credentials, or they are not valid."),
     (403, "The caller may not do this, or not from this address or for this host."),
@@ -30,7 +30,8 @@ const REFUSALS: [(u16, &str); 12] = [
     (413, "The body is too large, or the change is for one transaction."),
     (422, "What was sent is not valid; `field` and `errors` say where."),
     (428, "It would overwrite what nobody has read: send `If-Match`."),
-    (503, "The store cannot be asked now; try again after `Retry-After` seconds."),
+    (502, "Another gateway, or the provider of logins, does not answer as it should."),
+    (503, "The store cannot be asked now, or too many ask; try again after `Retry-After` seconds."),
     (507, "The store is full."),
 ];
 /// Those that any call may get.

@@ -25,7 +25,7 @@ fn paths(document: &Value) -> Vec<(String, String)> {
 }
 
 /// The only paths that need no credentials.
-const OPEN: [&str; 3] = ["/openapi.json", "/docs", "/docs/{file}"];
+const OPEN: [&str; 6] = ["/openapi.json", "/docs", "/docs/{file}", "/login", "/oidc/login", "/oidc/callback"];
 
 /// All paths that need credentials, as they may be called, and some that are not there.
 pub(super) fn guarded_paths() -> Vec<String> {
