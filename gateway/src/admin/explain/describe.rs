@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -30,8 +31,8 @@ struct Question {
 }
 
 /// One value of a header, or several.
-#[derive(ToSchema)]
-#[schema(untagged)]
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
 enum HeaderValues {
     One(String),
     Several(Vec<String>),
