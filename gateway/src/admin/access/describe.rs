@@ -186,14 +186,13 @@ fn logins(api: &mut Api) {
             .takes::<Credentials>("Who wants to log in.")
             .answers::<Session>(200, "The session has begun; its cookie is set.")
             .with(COOKIE, "The session.")
-            .refuses(&[401, 413, 422, 507]),
+            .refuses(&[401, 413, 422]),
     );
     api.add(
         Operation::post("/logout", "End the caller's login")
             .about("An API token goes on being good.")
             .answers_nothing(204, "It has ended.")
-            .with(COOKIE, "Takes the session's cookie away.")
-            .refuses(&[507]),
+            .with(COOKIE, "Takes the session's cookie away."),
     );
     api.add(
         Operation::get("/oidc/login", "Begin a login by the provider")
@@ -215,7 +214,7 @@ fn logins(api: &mut Api) {
             .answers_nothing(302, "To the panel; a session has begun.")
             .with("Location", "The panel.")
             .with(COOKIE, "The session.")
-            .refuses(&[401, 404, 502, 507]),
+            .refuses(&[401, 404, 502]),
     );
 }
 

@@ -83,6 +83,24 @@ struct Explanation {
     upstream: Option<Value>,
     /// All of it in a few sentences.
     why: Vec<String>,
+    /// The change that was asked about.
+    #[schema(nullable = false, required = false)]
+    change: Option<AskedChange>,
+    /// The fields in which it makes a difference.
+    #[schema(nullable = false, required = false)]
+    differs: Option<Vec<String>>,
+    /// The explanation without it.
+    #[schema(value_type = Object, nullable = false, required = false)]
+    without_change: Option<Value>,
+}
+
+/// The change that was asked about.
+#[derive(ToSchema)]
+struct AskedChange {
+    /// Of which object.
+    path: String,
+    /// Whether it deletes it.
+    deletes: bool,
 }
 
 /// What becomes of a request.
@@ -105,7 +123,7 @@ pub(in crate::admin) fn describe(api: &mut Api) {
     api.group("explain", "What would become of a request, now or with a change. Nothing is sent or stored.");
     api.add(
         Operation::post("/explain", "Explain a request")
-            .about("With a change it takes the rights to make it; `change` of the answer says what it would do.")
+            .about("To ask about a change takes the rights to make it; `differs` of the answer says what it would do.")
             .takes::<Question>("The request, and perhaps a change.")
             .answers::<Explanation>(200, "What would become of it.")
             .refuses(&[413, 422]),
