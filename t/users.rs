@@ -53,7 +53,7 @@ async fn a_logout_ends_the_session_on_every_gateway() {
     let password = make_user(&one, "ann", "editor").await;
     let (session, other) = (begin(&one, "ann", &password).await, begin(&one, "ann", &password).await);
     eventually("the other gateway knows the session", || async { session.is_live(&two).await }).await;
-    session.call(&two, "PUT", "/admin/v2/services/a", "{}").await.expect(204);
+    session.call(&two, "PUT", "/admin/v2/services/a", "{}").await.expect(201);
     session.call(&one, "POST", "/admin/v2/logout", "").await.expect(204);
     assert!(!session.is_live(&one).await);
     eventually("the session has ended there too", || async { !session.is_live(&two).await }).await;
@@ -118,7 +118,7 @@ async fn another_sites_page_cannot_use_the_cookie_on_the_data_ports_either() {
     assert_eq!(put(&[("Origin", &own)]).await, 403);
     assert_eq!(put(&[csrf, ("Origin", "https://evil.com")]).await, 403);
     assert_eq!(put(&[csrf, ("Sec-Fetch-Site", "cross-site")]).await, 403);
-    assert_eq!(put(&[csrf, ("Origin", &own), ("Sec-Fetch-Site", "same-origin")]).await, 204);
+    assert_eq!(put(&[csrf, ("Origin", &own), ("Sec-Fetch-Site", "same-origin")]).await, 201);
 }
 
 #[tokio::test]
