@@ -40,6 +40,7 @@ mod live;
 mod logs_metrics;
 mod metrics;
 mod oidc;
+mod openapi;
 mod otlp;
 mod overload;
 mod own_addresses;

@@ -12,12 +12,25 @@ fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..").canonicalize().unwrap()
 }
 
-/// A command that runs `t/<script>`.
-pub fn python(script: &str) -> Command {
+fn interpreter() -> Command {
     let python = repository().join(".venv/bin/python3");
     assert!(python.exists(), "{} is missing: run `make deps`", python.display());
     let mut command = Command::new(python);
-    command.arg("-u").arg(repository().join("t").join(script)).stdin(Stdio::null()).kill_on_drop(true);
+    command.arg("-u").stdin(Stdio::null()).kill_on_drop(true);
+    command
+}
+
+/// A command that runs `t/<script>`.
+pub fn python(script: &str) -> Command {
+    let mut command = interpreter();
+    command.arg(repository().join("t").join(script));
+    command
+}
+
+/// A command that runs a program of a package.
+pub fn module(name: &str) -> Command {
+    let mut command = interpreter();
+    command.args(["-m", name]);
     command
 }
 

@@ -23,6 +23,9 @@ use crate::history::Head;
 use crate::resource::Invalid;
 use crate::store::Kv;
 
+mod describe;
+pub(super) use describe::describe;
+
 /// Largest document, in bytes.
 const LARGEST: usize = 16 << 20;
 

@@ -19,6 +19,9 @@ use super::{Admin, answer, body};
 use crate::resource::{Invalid, key};
 use crate::store::Kv;
 
+mod describe;
+pub(super) use describe::describe;
+
 /// Explains a request.
 pub type Explain = Arc<dyn Fn(Value) -> BoxFuture<'static, Result<Value, Unexplained>> + Send + Sync>;
 

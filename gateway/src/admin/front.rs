@@ -10,7 +10,8 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use http::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, SERVER, X_CONTENT_TYPE_OPTIONS, X_FRAME_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, REFERRER_POLICY, RETRY_AFTER, SERVER, X_CONTENT_TYPE_OPTIONS,
+    X_FRAME_OPTIONS,
 };
 use http::{HeaderValue, Method, StatusCode};
 use ipnet::IpNet;
@@ -112,6 +113,15 @@ async fn read_ahead(request: Request) -> Result<Request, StatusCode> {
 /// An error in the form of the API that was called.
 fn refusal(new_api: bool, status: StatusCode, detail: &str) -> Response {
     if new_api { Problem::new(status, detail).into_response() } else { answer::page(status) }
+}
+
+/// What answers a call to a path while the store is handed over.
+pub fn handed_over(path: &str) -> Response {
+    const TEXT: &str = "the store is being handed over to a new process; try again";
+    if is_new_api(path) {
+        return Problem::new(StatusCode::SERVICE_UNAVAILABLE, TEXT).into_response();
+    }
+    (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, "1")], format!("{TEXT}\n")).into_response()
 }
 
 fn is_new_api(path: &str) -> bool {

@@ -24,6 +24,9 @@ use crate::history::{Head, PENDING, Pending, RECORDS, Record, Written, total};
 use crate::resource::key::HEAD;
 use crate::store::{Guard, Kv, Op, StoreError};
 
+mod describe;
+pub(super) use describe::describe;
+
 /// Most revisions of a list, and how many there are when nobody says.
 const MOST: usize = 1000;
 const USUAL: usize = 50;

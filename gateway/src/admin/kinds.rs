@@ -4,11 +4,14 @@
 use serde_json::{Map, Value};
 
 use super::auth::Rights;
+use super::openapi::Shape;
 use super::write::Refused;
 use super::{Admin, write};
 use crate::history::Written;
 use crate::history::fields::{Field, differing};
-use crate::resource::{Invalid, chain_summary, key, stored};
+use crate::resource::{
+    Certificate, GlobalPlugin, Invalid, Node, NodeOverlay, Route, Service, chain_summary, key, stored,
+};
 use crate::secret::Secrets;
 use crate::store::Kv;
 
@@ -30,17 +33,21 @@ pub(super) struct Kind {
     /// Whether its secrets are encrypted in the store.
     is_sealed: bool,
     /// A field that is made of the object when it is shown, and where.
-    derived: Option<Derived>,
+    pub(super) derived: Option<Derived>,
     /// Whether it has its key and the time of its change in it, as in the first gateway.
-    is_stamped: bool,
+    pub(super) is_stamped: bool,
     /// The service it belongs to, by its name and content.
     service: fn(&str, &Object) -> Option<String>,
     /// The names it may have when it is created without one; the first that is free is taken.
     pub(super) names: Naming,
+    /// What it is, in a sentence.
+    pub(super) about: &'static str,
+    /// Its form.
+    pub(super) shape: Shape,
 }
 
 /// A field that is made of the object.
-type Derived = (&'static str, fn(&Value) -> Value);
+pub(super) type Derived = (&'static str, fn(&Value) -> Value);
 
 /// How an object gets its name.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +71,8 @@ pub(super) static KINDS: [Kind; 6] = [
         is_stamped: true,
         service: |_, object| text(object, "service_name"),
         names: Naming::Derived(route_names),
+        about: "Which requests go to which service, through which plugins.",
+        shape: Shape::of::<Route>(),
     },
     Kind {
         path: "services",
@@ -74,6 +83,8 @@ pub(super) static KINDS: [Kind; 6] = [
         is_stamped: false,
         service: |name, _| Some(name.to_owned()),
         names: Naming::Given,
+        about: "How the nodes of a service are chosen, reached, watched and spared.",
+        shape: Shape::of::<Service>(),
     },
     Kind {
         path: "nodes",
@@ -86,6 +97,8 @@ pub(super) static KINDS: [Kind; 6] = [
         names: Naming::Fixed(|object| {
             key::node(&text(object, "service_name").unwrap_or_default(), &text(object, "upstream").unwrap_or_default())
         }),
+        about: "Where services listen. Those that services register themselves are shown, and not changed here.",
+        shape: Shape::of::<Node>(),
     },
     Kind {
         path: "node-overlays",
@@ -96,6 +109,8 @@ pub(super) static KINDS: [Kind; 6] = [
         is_stamped: false,
         service: |name, _| key::service_of_node(name).map(str::to_owned),
         names: Naming::Given,
+        about: "An operator's word on a node, whoever registered it: its weight, and whether it takes requests.",
+        shape: Shape::of::<NodeOverlay>(),
     },
     Kind {
         path: "global-plugins",
@@ -106,6 +121,8 @@ pub(super) static KINDS: [Kind; 6] = [
         is_stamped: false,
         service: |_, _| None,
         names: Naming::Given,
+        about: "Plugins that run on every route.",
+        shape: Shape::of::<GlobalPlugin>(),
     },
     Kind {
         path: "certificates",
@@ -116,6 +133,8 @@ pub(super) static KINDS: [Kind; 6] = [
         is_stamped: false,
         service: |_, _| None,
         names: Naming::Derived(|_| vec![uuid::Uuid::now_v7().to_string()]),
+        about: "Certificates that clients are shown by host, with their keys, which are stored encrypted.",
+        shape: Shape::of::<Certificate>(),
     },
 ];
 

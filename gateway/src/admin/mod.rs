@@ -8,7 +8,9 @@ use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use http::HeaderValue;
+use serde::Serialize;
 use tokio::sync::Mutex;
+use utoipa::ToSchema;
 
 mod access;
 mod answer;
@@ -29,8 +31,10 @@ mod legacy;
 mod live;
 mod objects;
 mod oidc;
+mod openapi;
 mod path;
 mod peer;
+mod plugins;
 mod problem;
 mod registrations;
 mod serve;
@@ -44,6 +48,7 @@ pub use asked::CLI_AGENT;
 pub use auth::{first_start, reset_password};
 pub use calls::CallEnded;
 pub use explain::{Explain, Unexplained};
+pub use front::handed_over;
 pub use live::{By, LiveDeps, OwnFigures, Services};
 pub use peer::{PEER_HEADER, PeerAddr, PeerSource};
 pub use serve::{Limits, serve};
@@ -67,7 +72,7 @@ pub type Seal = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 pub type Open = Arc<dyn Fn(&str, &str) -> Result<String, String> + Send + Sync>;
 
 /// A plugin as lists show it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, ToSchema)]
 pub struct PluginInfo {
     /// Its name in routes.
     pub name: String,
@@ -75,6 +80,15 @@ pub struct PluginInfo {
     pub description: String,
     /// Its version.
     pub version: String,
+    /// Higher ones run first.
+    pub priority: i32,
+    /// When it runs.
+    #[schema(example = json!(["request", "response"]))]
+    pub phases: Vec<String>,
+    /// The JSON Schema of its settings: those under its name in `props` of a route, or in `config`
+    /// of a global plugin. None when it takes none.
+    #[schema(value_type = Option<Object>)]
+    pub schema: Option<serde_json::Value>,
 }
 
 /// What the Admin API works with.

@@ -13,6 +13,7 @@ use axum::routing::{get, post, put};
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::auth::Principal;
 use super::front::Call;
@@ -20,6 +21,9 @@ use super::problem::Problem;
 use super::{Admin, answer, body};
 use crate::registration::{Listed, MAX_TTL, MIN_TTL, Refused, Registration};
 use crate::store::StoreError;
+
+mod describe;
+pub(super) use describe::describe;
 
 const ROOT: &str = "/registrations";
 
@@ -38,13 +42,19 @@ pub(super) fn has(request: &Request) -> bool {
 }
 
 /// What a service says of its node. All of it is optional.
-#[derive(Deserialize, Default)]
+#[derive(Deserialize, Default, ToSchema)]
+#[schema(as = RegistrationWanted)]
 #[serde(deny_unknown_fields, default)]
 struct Wanted {
+    /// Its share of the requests; 1 when absent.
     weight: Option<u32>,
+    /// Whether it takes requests: 1, or absent.
     status: Option<u8>,
+    /// How long it stays without a heartbeat, 1s to 1h: a text, or a number of seconds.
     #[serde(deserialize_with = "ttl")]
+    #[schema(value_type = Option<String>, example = "10s")]
     ttl: Option<Duration>,
+    /// Whether it may take the place of a node that an operator set.
     replace: bool,
 }
 

@@ -11,49 +11,15 @@ use axum::routing::get;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::auth::{Denied, Principal};
 use super::front::Call;
 use super::problem::Problem;
-use super::{Admin, access, answer, body, declared, explain, history, live, objects, registrations};
+use super::{Admin, access, answer, body, declared, explain, history, live, objects, openapi, plugins, registrations};
 
-/// The paths here, relative to `/admin/v2`, for the test that walks them.
-#[cfg(test)]
-pub(super) const PATHS: &[&str] = &[
-    "/status",
-    "/log-level",
-    "/explain",
-    "/routes",
-    "/routes/a",
-    "/services",
-    "/services/a",
-    "/nodes",
-    "/nodes/a.b",
-    "/node-overlays",
-    "/node-overlays/a.b",
-    "/global-plugins",
-    "/global-plugins/a",
-    "/certificates",
-    "/certificates/a",
-    "/export",
-    "/apply",
-    "/history",
-    "/history/diff",
-    "/history/pending",
-    "/history/1",
-    "/history/1/restore",
-    "/history/1/confirm",
-    "/history/1/undo",
-    "/registrations",
-    "/registrations/demo1/127.0.0.1:1",
-    "/registrations/demo1/127.0.0.1:1/heartbeat",
-    "/events",
-    "/requests",
-    "/state/services",
-    "/state/services/a",
-    "/gateways",
-    "/figures",
-];
+mod describe;
+pub(super) use describe::describe;
 
 pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
     objects::router()
@@ -64,14 +30,18 @@ pub(super) fn router(admin: Arc<Admin>) -> Router<Arc<Admin>> {
         .merge(live::router())
         .merge(history::router())
         .merge(declared::router())
+        .merge(plugins::router())
         .merge(access::router())
         .fallback(|| async { Problem::new(StatusCode::NOT_FOUND, "there is no such path") })
-        .method_not_allowed_fallback(|| async {
-            Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
-        })
+        .method_not_allowed_fallback(method_not_allowed)
         // Around the fallbacks too: who is not logged in does not learn which paths there are.
         .layer(middleware::from_fn_with_state(admin, authenticated))
+        .merge(openapi::router())
         .merge(access::open_router())
+}
+
+pub(super) async fn method_not_allowed() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "the path does not take this method")
 }
 
 async fn authenticated(State(admin): State<Arc<Admin>>, mut request: Request, next: Next) -> Response {
@@ -113,9 +83,13 @@ async fn log_level(State(admin): State<Arc<Admin>>) -> Result<Response, Problem>
     level(&admin, None)
 }
 
-#[derive(Deserialize)]
+/// The level of the error log.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = LogLevel)]
 #[serde(deny_unknown_fields)]
 struct SetLevel {
+    /// One of `off`, `error`, `warn`, `info`, `debug`, `trace`.
+    #[schema(example = "info")]
     level: String,
 }
 

@@ -71,6 +71,12 @@ impl Cluster {
         answers
     }
 
+    /// Whether another gateway has this id.
+    #[must_use]
+    pub fn knows(&self, id: &str) -> bool {
+        self.others().iter().any(|(one, _)| one == id)
+    }
+
     /// Asks the gateway of this name for a target of the Admin API.
     ///
     /// # Errors

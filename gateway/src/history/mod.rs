@@ -13,6 +13,7 @@ use flate2::Compression;
 use flate2::read::ZlibDecoder;
 use flate2::write::ZlibEncoder;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 mod bytes_text;
 pub mod fields;
@@ -30,7 +31,7 @@ pub const EXTERNAL: &str = "gw/external";
 pub const KEPT: u64 = 1000;
 
 /// By which way a change came.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Origin {
     /// The panel in the browser.
@@ -48,7 +49,7 @@ pub enum Origin {
 }
 
 /// Who made a change.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Author {
     /// A user, or what a token is called.
     pub name: String,
@@ -56,6 +57,7 @@ pub struct Author {
     pub origin: Origin,
     /// From where.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = String, required = false)]
     pub address: Option<IpAddr>,
 }
 
@@ -131,7 +133,7 @@ impl Record {
 }
 
 /// A revision that waits to be confirmed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Pending {
     /// The revision.
     pub revision: u64,

@@ -9,6 +9,7 @@ use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private};
 use openssl::x509::{X509, X509NameRef, X509Ref, X509VerifyResult};
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::{Invalid, from_json};
 
@@ -21,7 +22,7 @@ const MAX_CAS: usize = 200;
 const MIN_RSA_BITS: u32 = 2048;
 
 /// Whether clients are asked for a certificate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ClientAuth {
     /// They are not asked.
@@ -34,12 +35,14 @@ pub enum ClientAuth {
 }
 
 /// A certificate as declared. The key is a ciphertext, see the `secret` module.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Certificate {
     /// The chain as PEM, the host's certificate first.
+    #[schema(required = true)]
     pub cert: String,
-    /// Its key, encrypted.
+    /// Its key as PEM; stored encrypted, and shown as `unchanged`.
+    #[schema(required = true)]
     pub key: String,
     /// The hosts it is for; those it names itself when absent.
     pub hosts: Vec<String>,
@@ -226,7 +229,7 @@ fn private_key(pem: &[u8]) -> Result<PKey<Private>, Invalid> {
 }
 
 /// What may be shown of a certificate.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 pub struct Summary {
     /// Whom it is for.
     pub subject: String,

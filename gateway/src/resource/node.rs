@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use super::service::is_host_name;
 use super::{Invalid, from_json, lenient};
@@ -13,15 +14,18 @@ use super::{Invalid, from_json, lenient};
 const MAX_WEIGHT: u32 = 10_000;
 
 /// A node as declared.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, ToSchema)]
 pub struct Node {
     /// The service it belongs to.
     pub service_name: String,
     /// Where it listens.
+    #[schema(value_type = String, example = "10.0.0.5:8080")]
     pub upstream: NodeAddress,
     /// Its share of the requests; 0 = none. Each address of a host name has the whole of it.
+    #[schema(required = false, maximum = 10_000)]
     pub weight: u32,
     /// Whether it is on: `status` is 1, or absent.
+    #[schema(rename = "status", value_type = u8, maximum = 1, required = false)]
     pub enabled: bool,
 }
 
@@ -122,7 +126,7 @@ fn weight(weight: Option<f64>) -> Result<u32, Invalid> {
 }
 
 /// Whether an operator lets a node take requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// As the node itself says.
@@ -135,11 +139,13 @@ pub enum NodeState {
 }
 
 /// What an operator says of a node.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, ToSchema)]
 pub struct NodeOverlay {
     /// A weight instead of the node's own.
+    #[schema(maximum = 10_000)]
     pub weight: Option<u32>,
     /// Whether it takes requests.
+    #[schema(required = false)]
     pub state: NodeState,
 }
 

@@ -2,17 +2,20 @@
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use utoipa::ToSchema;
 
 use super::{Invalid, from_json, lenient};
 
 /// A global plugin as declared; its name is its key.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct GlobalPlugin {
     /// Whether it is on: `status` is 1, or absent.
     #[serde(rename = "status", default = "on", deserialize_with = "lenient::status")]
+    #[schema(value_type = u8, maximum = 1)]
     pub enabled: bool,
     /// Its settings.
     #[serde(default, deserialize_with = "lenient::object")]
+    #[schema(value_type = Object)]
     pub config: Map<String, Value>,
 }
 

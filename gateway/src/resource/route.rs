@@ -3,11 +3,14 @@
 use http::Method;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Schema, Type};
+use utoipa::{PartialSchema as _, ToSchema};
 
 use super::{Invalid, Retry, Timeouts, from_json, lenient};
 
 /// What a route speaks to its upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ToSchema)]
+#[schema(rename_all = "lowercase")]
 pub enum Protocol {
     /// HTTP/1.1.
     #[default]
@@ -39,7 +42,7 @@ pub struct Predicate {
 }
 
 /// What must hold for a header or query argument.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PredicateTest {
     /// It is there (`true`) or is not (`false`).
@@ -52,22 +55,26 @@ pub enum PredicateTest {
     Regex(String),
 }
 
-/// A route as declared. Compiled by `snapshot`.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
+/// A route as declared.
+#[derive(Debug, Clone, PartialEq, Deserialize, ToSchema)]
 pub struct Route {
     /// The path pattern: exact, or ending in `*`.
+    #[schema(example = "/api/*")]
     pub prefix: String,
     /// The hosts it serves; all when empty.
     #[serde(default, deserialize_with = "lenient::strings")]
     pub hosts: Vec<String>,
     /// The methods it serves; all when empty.
     #[serde(default, deserialize_with = "methods")]
+    #[schema(value_type = Vec<String>, example = json!(["GET"]))]
     pub methods: Vec<Method>,
     /// Conditions on headers.
     #[serde(default, deserialize_with = "predicates")]
+    #[schema(schema_with = conditions)]
     pub headers: Vec<Predicate>,
     /// Conditions on query arguments.
     #[serde(default, deserialize_with = "predicates")]
+    #[schema(schema_with = conditions)]
     pub query: Vec<Predicate>,
     /// Decides between routes of the same prefix and equally specific hosts; higher first.
     #[serde(default, deserialize_with = "lenient::or_default")]
@@ -80,12 +87,14 @@ pub struct Route {
     pub protocol: Protocol,
     /// Whether the route is on: `status` is 1.
     #[serde(rename = "status", default, deserialize_with = "lenient::status")]
+    #[schema(value_type = u8, maximum = 1)]
     pub enabled: bool,
     /// The names of its plugins.
     #[serde(default, deserialize_with = "lenient::strings")]
     pub plugins: Vec<String>,
     /// The plugins' settings, each under the plugin's name; and the flat ones of the first gateway.
     #[serde(default, deserialize_with = "lenient::object")]
+    #[schema(value_type = Object)]
     pub props: Map<String, Value>,
     /// Timeouts of its own.
     #[serde(default, deserialize_with = "lenient::or_default")]
@@ -158,6 +167,15 @@ pub struct Place {
     /// The priority; `None` when it, or a condition, cannot be read: then the route must come
     /// before every other of its prefix.
     pub priority: Option<i32>,
+}
+
+/// How a list of [`Predicate`] is written.
+fn conditions() -> Schema {
+    let equal = ObjectBuilder::new().schema_type(Type::String).description(Some("Its value is this."));
+    ObjectBuilder::new()
+        .additional_properties(Some(Schema::from(OneOfBuilder::new().item(equal).item(PredicateTest::schema()))))
+        .description(Some("Conditions by name: a text that must be equal, or one test."))
+        .into()
 }
 
 fn mark<T: Default>(unreadable: &mut bool) -> T {

@@ -8,8 +8,6 @@ use anyhow::Context as _;
 use axum::Router;
 use axum::extract::Request;
 use axum::middleware::Next;
-use axum::response::IntoResponse as _;
-use http::{StatusCode, header};
 use log::LevelFilter;
 use pingora::upstreams::peer::HttpPeer;
 use serde_json::{Value, json};
@@ -17,8 +15,8 @@ use tokio::net::UnixListener;
 
 use super::{Parts, certificates, health};
 use crate::admin::{
-    Admin, AdminDeps, Limits, LiveDeps, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, serve,
-    status_router,
+    Admin, AdminDeps, Limits, LiveDeps, PeerSource, PluginInfo, StatusDeps, Unexplained, first_start, handed_over,
+    serve, status_router,
 };
 use crate::explain;
 use crate::proxy::Internal;
@@ -90,8 +88,7 @@ fn while_the_store_is_here(parts: &Parts, router: Router) -> Router {
             if !elsewhere {
                 return next.run(request).await;
             }
-            let text = "the store is being handed over to a new process; try again\n";
-            (StatusCode::SERVICE_UNAVAILABLE, [(header::RETRY_AFTER, "1")], text).into_response()
+            handed_over(request.uri().path())
         }
     }))
 }
@@ -128,10 +125,17 @@ fn admin_deps(parts: &Arc<Parts>, live: LiveDeps) -> AdminDeps {
         name: factory.name.into(),
         description: factory.description.into(),
         version: factory.version.into(),
+        priority: factory.priority,
+        phases: factory.phases.iter_names().map(|(name, _)| name.to_lowercase()).collect(),
+        schema: Some(factory.schema().to_value()),
     });
     // The first gateway lists resolving a service's nodes as a plugin.
-    let discovery =
-        PluginInfo { name: "discovery".into(), description: "服务发现插件".into(), version: "v1.0".into() };
+    let discovery = PluginInfo {
+        name: "discovery".into(),
+        description: "服务发现插件".into(),
+        version: "v1.0".into(),
+        ..PluginInfo::default()
+    };
     let (status, adviser) = (Arc::clone(parts), Arc::clone(parts));
     let (secrets, keys) = (Arc::clone(&parts.secrets), Arc::clone(&parts.secrets));
     let errors = parts.errors.clone();

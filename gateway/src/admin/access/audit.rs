@@ -15,8 +15,8 @@ use crate::admin::auth::{AUDIT, Entry};
 use crate::admin::problem::Problem;
 use crate::admin::{Admin, answer};
 
-const DEFAULT_LIMIT: usize = 100;
-const MAX_LIMIT: usize = 1_000;
+pub(super) const DEFAULT_LIMIT: usize = 100;
+pub(super) const MAX_LIMIT: usize = 1_000;
 
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new().route("/audit", get(list))

@@ -10,6 +10,7 @@ use axum::{Extension, Router};
 use http::{HeaderMap, StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{Answer, Caller};
 use crate::admin::auth::{Attempt, Auth, LoginFailed};
@@ -25,11 +26,15 @@ pub(super) fn open_router() -> Router<Arc<Admin>> {
     Router::new().route("/login", post(login))
 }
 
-#[derive(Deserialize)]
+/// Who wants to log in.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Credentials {
+pub(super) struct Credentials {
+    /// The name of the account.
     username: String,
+    /// Its password.
     password: String,
+    /// The code of the authenticator app, where there is one.
     #[serde(default)]
     totp: Option<String>,
 }

@@ -9,6 +9,7 @@ use axum::routing::{get, put};
 use http::{StatusCode, header};
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::{Answer, Caller, TRIES, failed, shown_time, unchanged};
 use crate::admin::auth::{self, Entry, Login, LoginFailed, Principal, Renewed, USERS, User};
@@ -42,10 +43,15 @@ async fn me(State(admin): State<Arc<Admin>>, caller: Caller) -> Answer {
     Ok(answer::json(&body))
 }
 
-#[derive(Deserialize)]
+/// A new password, and the one so far.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = PasswordChange)]
 #[serde(deny_unknown_fields)]
-struct Change {
+pub(super) struct Change {
+    /// The password so far.
     old_password: String,
+    /// The new one: at least 10 characters, and at most 1024 bytes.
+    #[schema(min_length = 10, max_length = 1024)]
     new_password: String,
 }
 

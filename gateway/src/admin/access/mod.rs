@@ -20,6 +20,7 @@ use super::{Admin, answer, body};
 use crate::store::{Guard, Kv, Revision, StoreError};
 
 mod audit;
+mod describe;
 mod login;
 mod me;
 mod oidc;
@@ -27,21 +28,7 @@ mod tokens;
 mod totp;
 mod users;
 
-/// The paths here that need credentials, for the test that walks them.
-#[cfg(test)]
-pub(super) const PATHS: [&str; 11] = [
-    "/users",
-    "/users/a",
-    "/users/a/totp",
-    "/users/a/sessions",
-    "/tokens",
-    "/tokens/a",
-    "/me",
-    "/me/password",
-    "/me/totp",
-    "/logout",
-    "/audit",
-];
+pub(super) use describe::describe;
 
 /// How often a change is tried when others change the same.
 const TRIES: usize = 5;

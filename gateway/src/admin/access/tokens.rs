@@ -11,6 +11,7 @@ use axum::routing::get;
 use http::{HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::{Answer, Caller, absent, check_match, check_services, check_text, failed, shown_time, tagged, unchanged};
 use crate::admin::auth::{self, Entry, Role, Scope, Services, StoredToken, TOKENS};
@@ -27,19 +28,31 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new().route("/tokens", get(list).post(create)).route("/tokens/{id}", get(one).delete(delete))
 }
 
-#[derive(Deserialize)]
+/// What a token is to be for.
+#[derive(Deserialize, ToSchema)]
+#[schema(as = NewToken)]
 #[serde(deny_unknown_fields)]
-struct Wanted {
+pub(super) struct Wanted {
+    /// What people call it.
+    #[schema(min_length = 1, max_length = 128)]
     name: String,
+    /// How much it may do; of a token for registrations absent.
     #[serde(default)]
     role: Option<Role>,
+    /// The services that is for, such as `team-*`; all when absent.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
     services: Option<Services>,
+    /// What it is restricted to.
     #[serde(default)]
     scope: Option<Scope>,
+    /// How long it is good, at most 3650 days; without end when neither this nor `expires_at` is there.
     #[serde(default, with = "humantime_serde::option")]
+    #[schema(value_type = Option<String>, example = "30d")]
     expires_in: Option<Duration>,
+    /// Until when, in place of `expires_in`.
     #[serde(default)]
+    #[schema(format = DateTime)]
     expires_at: Option<String>,
 }
 

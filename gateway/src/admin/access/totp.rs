@@ -10,6 +10,7 @@ use axum::routing::post;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
+use utoipa::ToSchema;
 
 use super::me::{confirm, own_account};
 use super::{Answer, Caller, absent, failed, unchanged};
@@ -22,15 +23,20 @@ pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new().route("/me/totp", post(begin).put(finish).delete(end))
 }
 
-#[derive(Deserialize)]
+/// The caller's password, once more.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Password {
+pub(super) struct Password {
+    /// The password.
     password: String,
 }
 
-#[derive(Deserialize)]
+/// What the app shows.
+#[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Code {
+pub(super) struct Code {
+    /// The code of now.
+    #[schema(example = "123456")]
     code: String,
 }
 

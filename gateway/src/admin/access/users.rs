@@ -11,6 +11,7 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 use super::{Answer, Caller, TRIES, absent, check_match, check_services, check_text, failed, tagged, unchanged};
 use crate::admin::auth::{self, Entry, Role, Services, TOTP, USERS, User};
@@ -30,24 +31,40 @@ pub(super) fn router() -> Router<Arc<Admin>> {
 }
 
 /// What a put says. What is only shown may be put back, and means nothing.
-#[derive(Deserialize)]
+#[derive(Deserialize, ToSchema)]
+#[schema(as = UserChange)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "some fields are named so that they are accepted")]
-struct Wanted {
+pub(super) struct Wanted {
+    /// How much it may do.
     role: Role,
+    /// The services that is for, such as `team-*`; all when absent.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<String>>)]
     services: Option<Services>,
+    /// What people call it.
     #[serde(default)]
+    #[schema(max_length = 128)]
     display_name: String,
+    /// What the panel of the first gateway shows, at most 4096 bytes.
     #[serde(default)]
+    #[schema(value_type = Option<Object>)]
     info: Option<Map<String, Value>>,
+    /// The password; of a new account one is made when absent, and shown once.
     #[serde(default)]
+    #[schema(min_length = 10, max_length = 1024)]
     password: Option<String>,
+    /// Means nothing here.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     name: Option<IgnoredAny>,
+    /// Means nothing here.
     #[serde(default)]
+    #[schema(value_type = Option<String>)]
     source: Option<IgnoredAny>,
+    /// Means nothing here.
     #[serde(default)]
+    #[schema(value_type = Option<bool>)]
     totp: Option<IgnoredAny>,
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use utoipa::ToSchema;
 
 use super::principal::Principal;
 use super::rights::{Rights, Role, Services};
@@ -48,7 +49,7 @@ pub(super) fn configured(tokens: &[Configured], token: &[u8]) -> Option<Principa
 }
 
 /// What a token may be used for, when that is less than its role.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::admin) enum Scope {
     /// Registering nodes, and nothing else.

@@ -1,9 +1,10 @@
 //! What a caller may do: a role, and the services it is for. Who calls is `Principal`'s business.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 /// How much a caller may do; each may do what the ones before it may.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub(in crate::admin) enum Role {
     /// Read configuration and state.

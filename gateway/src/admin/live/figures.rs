@@ -10,6 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::extract::{Request, State};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use utoipa::ToSchema;
 
 use super::super::problem::Problem;
 use super::super::{Admin, answer};
@@ -21,15 +22,15 @@ const HOUR: u64 = 3600;
 /// The finest step of many series at once, in seconds.
 const MINUTE: u64 = 60;
 /// Series that are shown unless it is said how many, and at most.
-const SHOWN: usize = 50;
-const MOST_SHOWN: usize = 200;
+pub(super) const SHOWN: usize = 50;
+pub(super) const MOST_SHOWN: usize = 200;
 /// Series that are taken of another gateway.
 const MOST_TAKEN: usize = 1000;
 /// The labels of the classes.
 const CLASSES: [&str; 6] = ["1xx", "2xx", "3xx", "4xx", "5xx", "other"];
 
 /// What the figures are of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum By {
     /// All requests together.

@@ -15,6 +15,7 @@ use super::problem::Problem;
 use crate::cluster::{CREDENTIAL, Cluster};
 use crate::telemetry::{Events, Series, Tap};
 
+mod describe;
 mod events;
 mod figures;
 mod gateways;
@@ -22,6 +23,7 @@ mod requests;
 mod state;
 mod stream;
 
+pub(super) use describe::describe;
 pub use figures::By;
 
 /// How the services are, or the one of a name.

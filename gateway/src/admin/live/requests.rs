@@ -19,7 +19,7 @@ use super::{Answer, parameters, stream, too_many};
 use crate::telemetry::{Filter, StatusFilter, TapListener};
 
 /// Most requests a second that may be asked for.
-const MOST_PER_SECOND: u32 = 500;
+pub(super) const MOST_PER_SECOND: u32 = 500;
 /// How often it is told what was dropped.
 const ACCOUNT: Duration = Duration::from_secs(1);
 

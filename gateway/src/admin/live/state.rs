@@ -43,6 +43,10 @@ async fn of_another(admin: &Admin, uri: &Uri, name: Option<&str>) -> Result<Opti
     let cluster = &admin.deps.live.cluster;
     let wanted: Wanted = parameters(uri)?;
     let Some(gateway) = wanted.gateway.filter(|id| id != cluster.id()) else { return Ok(None) };
+    if !cluster.knows(&gateway) {
+        let detail = format!("there is no gateway \"{gateway}\" (any more)");
+        return Err(Problem::new(StatusCode::NOT_FOUND, detail));
+    }
     let name = name.map(|name| format!("/{}", utf8_percent_encode(name, NON_ALPHANUMERIC)));
     let target = format!("{SERVICES}{}", name.unwrap_or_default());
     let missing = |why| Problem::new(StatusCode::BAD_GATEWAY, format!("gateway \"{gateway}\": {why}"));

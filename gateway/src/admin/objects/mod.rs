@@ -12,6 +12,7 @@ use axum::routing::get;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
+mod describe;
 mod list;
 mod precondition;
 
@@ -23,6 +24,8 @@ use super::{Admin, answer};
 use crate::history::Head;
 use crate::store::{Kv, Revision};
 use precondition::Precondition;
+
+pub(super) use describe::describe;
 
 pub(super) type Answer = Result<Response, Problem>;
 

@@ -8,10 +8,10 @@ use base64::engine::general_purpose::{URL_SAFE, URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Sha256, Sha512};
 
+use super::openapi::{METHODS, guarded_paths};
 use super::*;
 use crate::admin::auth::{first_start, reset_password};
 use crate::admin::legacy::{Action, PATHS};
-use crate::admin::{access, v2};
 use crate::store::{Op, SharedStore};
 
 fn b64(text: impl AsRef<[u8]>) -> String {
@@ -163,9 +163,9 @@ async fn without_credentials_every_path_is_closed_and_nothing_is_written() {
     let body = r#"{"key":"a","prefix":"/b","service_name":"a","upstream":"127.0.0.1:1","level":"debug"}"#;
     let old = PATHS.iter().filter(|(.., action)| *action != Action::Login);
     let old = old.flat_map(|(path, methods, _)| methods.iter().map(move |method| (method.clone(), (*path).to_owned())));
-    let new = v2::PATHS.iter().chain(&access::PATHS).chain(&["", "/", "/nothing"]).flat_map(|path| {
-        ["GET", "PUT", "POST", "PATCH", "DELETE"].map(|method| (method.parse().unwrap(), format!("/admin/v2{path}")))
-    });
+    let new = guarded_paths()
+        .into_iter()
+        .flat_map(|path| METHODS.map(|method| (method.parse().unwrap(), format!("/admin/v2{path}"))));
     for (method, path) in old.chain(new) {
         for headers in [&[][..], &[("x-token", "a.b.c")], &[("x-api-token", "wrong")]] {
             let answer = api.send(request(method.clone(), &path, headers, body)).await;

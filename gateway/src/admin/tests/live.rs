@@ -132,7 +132,7 @@ async fn services_gateways_and_figures_are_shown() {
     let own = format!("/admin/v2/state/services?gateway={}", api.live.cluster.id());
     assert_eq!(get(&own).await.json(), all);
     let gone = get("/admin/v2/state/services/b?gateway=gone").await;
-    assert!(gone.status == 502 && gone.body.contains("no such gateway"), "{}", gone.body);
+    assert!(gone.status == 404 && gone.body.contains("there is no gateway"), "{}", gone.body);
     assert_eq!(get("/admin/v2/state/services?gatewy=x").await.status, 400);
     let gateways = get("/admin/v2/gateways").await.json();
     let own = &gateways["gateways"][0];

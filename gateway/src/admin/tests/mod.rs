@@ -27,6 +27,7 @@ mod limits;
 mod live;
 mod nodes;
 mod objects;
+mod openapi;
 mod registrations;
 mod sessions;
 mod store;
@@ -122,6 +123,7 @@ impl Api {
             name: name.into(),
             description: description.into(),
             version: version.into(),
+            ..PluginInfo::default()
         };
         let live = live::deps(&store);
         let admin = Admin::new(AdminDeps {

@@ -2,11 +2,12 @@
 
 use http::HeaderName;
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::resource::Invalid;
 
 /// How a node is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Balancer {
     /// In turn, by weight, evenly interleaved.
@@ -24,7 +25,7 @@ pub enum Balancer {
 }
 
 /// What requests are told apart by.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HashPolicy {
     /// Where the key is found.
@@ -39,7 +40,7 @@ pub struct HashPolicy {
 }
 
 /// Where the key of a request is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HashOn {
     /// The client's address, as the trusted proxies say it.

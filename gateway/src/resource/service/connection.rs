@@ -1,11 +1,12 @@
 //! What a service's nodes speak, and how they are trusted.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::resource::Invalid;
 
 /// What a node speaks. gRPC routes always speak HTTP/2.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeProtocol {
     /// HTTP/1.1.
@@ -18,7 +19,7 @@ pub enum NodeProtocol {
 }
 
 /// The PROXY protocol's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum ProxyVersion {
     /// The line of text.
@@ -29,7 +30,7 @@ pub enum ProxyVersion {
 
 /// TLS towards nodes. Certificates and keys are PEM texts, or `file:` and the path of one, which is
 /// read on each gateway when the service is compiled.
-#[derive(Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct NodeTls {
     /// The CAs that may have signed a node's certificate; the system's when absent.

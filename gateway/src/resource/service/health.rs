@@ -3,21 +3,24 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::resource::Invalid;
 
 /// How the nodes of a service are watched.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Health {
     /// Probes instead of those of the configuration file.
+    #[schema(default = json!(null))]
     pub active: Option<ActiveCheck>,
     /// What requests show.
+    #[schema(default = json!({}))]
     pub passive: PassiveCheck,
 }
 
 /// How a node is probed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, Default, ToSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum CheckKind {
     /// A connection is made and closed.
@@ -30,7 +33,7 @@ pub enum CheckKind {
 }
 
 /// Probes of a service's nodes. What is absent is as in the configuration file.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ActiveCheck {
     /// How a node is probed.
@@ -48,12 +51,15 @@ pub struct ActiveCheck {
     pub statuses: Vec<u16>,
     /// Time for one probe.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub timeout: Option<Duration>,
     /// Between probes of a healthy node.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub interval: Option<Duration>,
     /// Between probes of an unhealthy node.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub unhealthy_interval: Option<Duration>,
     /// The share of the interval that is left to chance, 0 to 1.
     pub jitter: Option<f64>,
@@ -65,7 +71,7 @@ pub struct ActiveCheck {
 
 /// When a node is left out because of what requests show. Off where absent; a refused connection
 /// always counts.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PassiveCheck {
     /// Errors in a row: no connection, broken, too slow, or a status of 500 and above.
@@ -76,11 +82,13 @@ pub struct PassiveCheck {
     pub latency_factor: Option<f64>,
     /// The window of ratio and latency; 10 s when absent.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub window: Option<Duration>,
     /// Fewest requests in the window for it to say anything; 20 when absent.
     pub min_requests: Option<u32>,
     /// How long a node is left out the first time; doubled each time after, up to ten times.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub eject_time: Option<Duration>,
     /// Largest share of the nodes that may be left out at a time, 0 to 1; 0.5 when absent.
     pub max_ejected: Option<f64>,

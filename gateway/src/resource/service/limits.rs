@@ -1,6 +1,7 @@
 //! The most a node is given at a time: a circuit breaker.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::resource::Invalid;
 
@@ -8,7 +9,7 @@ use crate::resource::Invalid;
 const MAX_PENDING: u32 = 100_000;
 
 /// Limits of each node; none where absent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Most connections in use: over HTTP/1.1 as many as requests; over HTTP/2 each carries up to

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
+use utoipa::ToSchema;
 
 use super::{Invalid, from_json};
 
@@ -25,7 +26,7 @@ pub use timeouts::Timeouts;
 const MAX_SLOW_START: Duration = Duration::from_secs(3600);
 
 /// A service as declared.
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[serde(default)]
 pub struct Service {
     /// How a node is chosen.
@@ -34,20 +35,24 @@ pub struct Service {
     pub hash: Option<HashPolicy>,
     /// How long a new or recovered node takes to reach its whole weight.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub slow_start: Option<Duration>,
     /// Timeouts of its own.
     pub timeouts: Timeouts,
     /// Most nodes tried for one request, the first included.
     pub max_tries: Option<u32>,
     /// What is tried again.
+    #[schema(default = json!({}))]
     pub retry: Retry,
     /// The most a node is given at a time.
     pub limits: Limits,
     /// How nodes are watched.
+    #[schema(default = json!({}))]
     pub health: Health,
     /// What its nodes speak.
     pub protocol: NodeProtocol,
     /// TLS towards its nodes; none when absent.
+    #[schema(default = json!(null))]
     pub tls: Option<NodeTls>,
     /// The PROXY protocol's header its nodes expect; none when absent.
     pub proxy_protocol: Option<ProxyVersion>,

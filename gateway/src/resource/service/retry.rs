@@ -4,18 +4,22 @@ use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
+use utoipa::ToSchema;
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, OneOfBuilder, Schema, Type};
 
 use crate::resource::Invalid;
 
 /// What is tried again, of a service or of a route. Only a request that may be repeated is: one
 /// that did not reach a node, or an idempotent one whose body is still known (up to 64 KiB).
-#[derive(Debug, Clone, PartialEq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retry {
     /// What counts as a failed try.
+    #[schema(schema_with = retry_on)]
     pub on: Option<RetryOn>,
     /// How long after its start a request that reached a node may be tried again.
     #[serde(with = "humantime_serde")]
+    #[schema(value_type = Option<String>, example = "5s")]
     pub within: Option<Duration>,
     /// The share of the service's requests that may be retries, 0 to 1. Ten in ten seconds are
     /// always allowed.
@@ -60,6 +64,16 @@ impl<'de> Deserialize<'de> for RetryOn {
         }
         Ok(on)
     }
+}
+
+/// How [`RetryOn`] is written.
+fn retry_on() -> Schema {
+    let name = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["connect", "reset", "timeout"]));
+    let status = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(500)).maximum(Some(599));
+    ArrayBuilder::new()
+        .items(OneOfBuilder::new().item(name).item(status))
+        .description(Some("What counts as a failed try: these words, and statuses of 500 and above."))
+        .into()
 }
 
 impl Retry {
