@@ -41,7 +41,7 @@ $(VENV)/.ready: t/requirements.txt
 	@touch $@
 
 test: test-deps
-	$(CARGO) test --workspace
+	@CARGO='$(CARGO)' t/run.sh
 
 # SOAK_ONLY=etcd runs the faults with that in their names, SOAK_SCALE=0.1 makes them a tenth as long.
 soak: test-deps
