@@ -1,0 +1,48 @@
+// Something read from the API: loads it, loads it anew when what it depends on changes or the
+// connection comes back, and keeps the last good one while it does.
+
+import { onScopeDispose, ref, shallowRef, watch, type Ref, type ShallowRef, type WatchSource } from "vue";
+import { useConnection } from "@/stores/connection";
+
+export interface Resource<T> {
+  data: ShallowRef<T | undefined>;
+  error: Ref<unknown>;
+  isLoading: Ref<boolean>;
+  reload: () => Promise<void>;
+}
+
+export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, on: WatchSource[] = []): Resource<T> {
+  const data = shallowRef<T>();
+  const error = ref<unknown>();
+  const isLoading = ref(false);
+  const connection = useConnection();
+  let running: AbortController | undefined;
+
+  async function reload() {
+    running?.abort();
+    const mine = (running = new AbortController());
+    isLoading.value = true;
+    try {
+      const loaded = await load(mine.signal);
+      if (mine.signal.aborted) return;
+      data.value = loaded;
+      error.value = undefined;
+    } catch (problem) {
+      if (!mine.signal.aborted) error.value = problem;
+    } finally {
+      if (running === mine) isLoading.value = false;
+    }
+  }
+
+  watch([...on, () => connection.healed], reload, { immediate: true });
+  onScopeDispose(() => running?.abort());
+  return { data, error, isLoading, reload };
+}
+
+/** Calls again and again while the screen is open and can be seen. */
+export function useTicker(milliseconds: number, tick: () => unknown) {
+  const timer = setInterval(() => {
+    if (!document.hidden) void tick();
+  }, milliseconds);
+  onScopeDispose(() => clearInterval(timer));
+}

@@ -1,0 +1,11 @@
+export default {
+  title: "Log in",
+  user: "User name",
+  password: "Password",
+  code: "Code of your authenticator app",
+  submit: "Log in",
+  oidc: "Log in with your organisation",
+  first: "The first password was printed when the gateway first started.",
+  wrong: "The user name, the password or the code is wrong.",
+  tagline: "Light, programmable, never restarted for a change.",
+};

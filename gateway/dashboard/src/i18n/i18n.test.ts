@@ -1,0 +1,21 @@
+import { expect, test } from "vitest";
+import en from "./en/index";
+import zh from "./zh/index";
+
+function keys(texts: unknown, at = ""): string[] {
+  if (typeof texts !== "object" || texts === null) return [at];
+  return Object.entries(texts).flatMap(([key, value]) => keys(value, at === "" ? key : `${at}.${key}`));
+}
+
+function variables(texts: unknown, at: string): string[] {
+  const text = at.split(".").reduce<unknown>((found, key) => (found as Record<string, unknown>)[key], texts);
+  return [...new Set(String(text).match(/\{\w+\}/g) ?? [])].sort();
+}
+
+test("both languages say the same things", () => {
+  expect(keys(zh).sort()).toEqual(keys(en).sort());
+});
+
+test("both languages name the same variables", () => {
+  for (const key of keys(en)) expect([key, variables(zh, key)]).toEqual([key, variables(en, key)]);
+});

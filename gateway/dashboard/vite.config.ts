@@ -1,0 +1,41 @@
+// How the panel is built, and served while it is worked on.
+import { fileURLToPath } from "node:url";
+import vue from "@vitejs/plugin-vue";
+import ElementPlus from "unplugin-element-plus/vite";
+import { defineConfig } from "vitest/config";
+
+const gateway = process.env.GATEWAY ?? "http://127.0.0.1:12000";
+
+export default defineConfig({
+  base: "./",
+  plugins: [vue(), ElementPlus({})],
+  resolve: { alias: { "@": fileURLToPath(new URL("src", import.meta.url)) } },
+  define: {
+    __VUE_OPTIONS_API__: true,
+    __VUE_PROD_DEVTOOLS__: false,
+    __VUE_I18N_LEGACY_API__: false,
+    __INTLIFY_DROP_MESSAGE_COMPILER__: false,
+  },
+  build: {
+    target: "es2022",
+    manifest: true,
+    // The policy of the panel allows no `data:` scripts or fonts, and small files are cached as well as large ones.
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 1500,
+  },
+  server: {
+    // As the first gateway's.
+    port: 10001,
+    strictPort: true,
+    proxy: {
+      "/admin": {
+        target: gateway,
+        changeOrigin: true,
+        // The gateway takes changes from its own pages only.
+        configure: (proxy) => proxy.on("proxyReq", (request) => request.setHeader("origin", gateway)),
+      },
+    },
+  },
+  test: { environment: "happy-dom", include: ["src/**/*.test.ts"] },
+});
