@@ -20,7 +20,7 @@ use super::objects::{Answer, outcome};
 use super::problem::Problem;
 use super::write::{Change, Plan, Refused};
 use super::{Admin, answer};
-use crate::history::{Head, PENDING, Pending, RECORDS, Record, Written, total};
+use crate::history::{Head, KEPT, PENDING, Pending, RECORDS, Record, Written, total};
 use crate::resource::key::HEAD;
 use crate::store::{Guard, Kv, Op, StoreError};
 
@@ -259,6 +259,11 @@ async fn waiting(admin: &Admin, revision: u64) -> Result<Kv, Refused> {
     kv.ok_or_else(|| Refused::Absent(format!("revision {revision} that waits to be confirmed")))
 }
 
+/// Takes away the record of a revision that was only kept because it waited.
+fn outlived(admin: &Admin, revision: u64, head: Head) -> Option<Op> {
+    (revision + KEPT <= head.revision).then(|| Op::delete(admin.key(&Record::key(revision))))
+}
+
 struct Confirm<'a> {
     revision: u64,
     rights: &'a Rights,
@@ -266,7 +271,7 @@ struct Confirm<'a> {
 
 #[async_trait]
 impl Change for Confirm<'_> {
-    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, head: Head) -> Result<Plan, Refused> {
         let pending = waiting(admin, self.revision).await?;
         let awaited = admin.declared(&Pending::awaited_key(self.revision)).await?;
         let awaited =
@@ -279,6 +284,7 @@ impl Change for Confirm<'_> {
             plan.expect(&kv.key, Some(&kv));
             plan.beside.push(Op::delete(kv.key));
         }
+        plan.beside.extend(outlived(admin, self.revision, head));
         Ok(plan)
     }
 }
@@ -292,11 +298,12 @@ pub(super) struct Undo<'a> {
 
 #[async_trait]
 impl Change for Undo<'_> {
-    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, head: Head) -> Result<Plan, Refused> {
         let pending = waiting(admin, self.revision).await?;
         let mut plan = Plan::undoing(self.revision);
         plan.expect(&pending.key, Some(&pending));
         plan.beside.push(Op::delete(pending.key));
+        plan.beside.extend(outlived(admin, self.revision, head));
         let awaited = admin.key(&Pending::awaited_key(self.revision));
         match self.rights {
             Some(_) => plan.beside.push(Op::delete(awaited)),
