@@ -238,6 +238,23 @@ async fn a_change_that_could_not_be_ended_is_not_begun() {
     assert_eq!(declared(&api).len(), 4000);
 }
 
+#[tokio::test]
+async fn what_cannot_be_read_may_be_a_secret_and_is_not_shown() {
+    let api = Api::new();
+    for stored in [r#"{"cert": "c", "key": "PRIVATE","#, r#""PRIVATE""#] {
+        api.store.put(&format!("{P}gw/certificates/a"), stored);
+        for path in ["certificates/a", "certificates", "export"] {
+            let shown = api.call(Method::GET, &format!("/admin/v2/{path}"), "").await;
+            assert_eq!(shown.status, 200, "{path}");
+            assert!(!shown.body.contains("PRIVATE"), "{path}: {}", shown.body);
+        }
+        let deleted = api.call(Method::DELETE, "/admin/v2/certificates/a", "").await;
+        assert_eq!(deleted.status, 200);
+        assert!(!deleted.body.contains("PRIVATE"), "{}", deleted.body);
+    }
+    assert!(!history(&api, "/1").await.to_string().contains("PRIVATE"));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
     #[test]
