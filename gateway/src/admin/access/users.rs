@@ -153,7 +153,9 @@ async fn delete(State(admin): State<Arc<Admin>>, Path(name): Path<String>, calle
         if !becomes_configured {
             guards.extend(if_last(&admin, &name, read(&kv).as_ref()).await?);
         }
-        let ops = vec![Op::delete(key.clone()), Op::delete(admin.key(&format!("{TOTP}{name}")))];
+        let mut ops = vec![Op::delete(key.clone()), Op::delete(admin.key(&format!("{TOTP}{name}")))];
+        // An account of the configuration may take its place, with rights that these were not begun with.
+        ops.extend(admin.auth.session_ends(&name));
         let entry = Entry::by(&caller.principal, caller.from, "user.deleted").to(&name);
         match admin.auth.change(guards, ops, Some(&entry)).await {
             Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),
