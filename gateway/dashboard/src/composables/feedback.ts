@@ -26,9 +26,24 @@ export function done(message: string) {
 export async function copy(text: string) {
   const { t } = i18n.global;
   try {
-    await navigator.clipboard.writeText(text);
+    // Browsers have a clipboard only for pages that came by TLS, or from the same machine.
+    if (navigator.clipboard) await navigator.clipboard.writeText(text);
+    else copyBySelection(text);
     done(t("common.copied"));
   } catch (error) {
     failed(error);
   }
+}
+
+function copyBySelection(text: string) {
+  const area = document.createElement("textarea");
+  area.value = text;
+  area.className = "for-readers";
+  // Inside of a dialog, which keeps the focus.
+  const place = document.activeElement?.parentElement ?? document.body;
+  place.append(area);
+  area.select();
+  const isDone = document.execCommand("copy");
+  area.remove();
+  if (!isDone) throw new Error(i18n.global.t("common.copyByHand"));
 }

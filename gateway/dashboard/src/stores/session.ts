@@ -59,13 +59,19 @@ export const useSession = defineStore("session", () => {
   }
 
   async function logOut() {
-    await call("POST", "/logout");
+    try {
+      await call("POST", "/logout", { isLogin: true });
+    } catch (error) {
+      // It has ended already.
+      if (!(error instanceof Problem) || error.status !== 401) throw error;
+    }
     forget();
   }
 
   function forget() {
     me.value = undefined;
     csrf.value = undefined;
+    hasEnded.value = false;
   }
 
   function ended() {

@@ -8,6 +8,7 @@ export default {
   close: "Close",
   copy: "Copy",
   copied: "Copied",
+  copyByHand: "The browser does not allow that; select it and copy it yourself.",
   refresh: "Refresh",
   search: "Search",
   filter: "Filter",

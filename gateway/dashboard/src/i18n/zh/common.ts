@@ -8,6 +8,7 @@ export default {
   close: "关闭",
   copy: "复制",
   copied: "已复制",
+  copyByHand: "浏览器不允许自动复制，请手动选中并复制。",
   refresh: "刷新",
   search: "搜索",
   filter: "筛选",
