@@ -2,6 +2,7 @@
 
 import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, toValue } from "vue";
 import { useI18n } from "vue-i18n";
+import { useFieldLabel } from "./labels";
 import type { Root } from "./schema";
 
 interface Context {
@@ -34,7 +35,7 @@ export function useForm(): Context {
 /** The name of a field in the reader's language, and what it is for. */
 export function useFieldTexts() {
   const { t, te, locale } = useI18n();
-  const label = (name: string) => (te(`fields.${name}`) ? t(`fields.${name}`) : name);
+  const label = useFieldLabel();
   const hint = (name: string, described: string | undefined) =>
     locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ");
   return { label, hint };
