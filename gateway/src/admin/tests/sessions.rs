@@ -312,7 +312,6 @@ async fn guessing_is_locked_out_for_the_address_and_not_for_the_owner() {
     for body in [json!({}), json!({"username": 1, "password": "x"}), json!([])] {
         assert_eq!(log_in(&api, &body, "::1").await.status, 422);
     }
-    assert_eq!(api.call(Method::GET, "/admin/v2/login", "").await.status, 405);
 }
 
 /// A code of an app, some steps from now.
@@ -442,4 +441,10 @@ async fn a_session_of_a_deleted_account_is_not_one_of_the_configuration_s() {
     assert!(session.is_live(&api).await);
     assert_eq!(api.call(Method::DELETE, "/admin/v2/users/admin", "").await.status, 204);
     assert!(!session.is_live(&api).await, "the account of that name in the configuration is an administrator");
+}
+
+#[tokio::test]
+async fn how_one_may_log_in_is_told_to_everyone() {
+    let answer = Api::new().send(request(Method::GET, "/admin/v2/login", &[], "")).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"oidc": false})));
 }
