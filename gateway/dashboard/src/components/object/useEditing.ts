@@ -14,7 +14,6 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
   const opened = shallowRef<Stored>();
   const value = shallowRef<Stored>({});
   const etag = ref<string>();
-  const registered = ref(false);
   const error = ref<unknown>();
   const errors = ref<Record<string, string>>({});
   /** What is wrong and has no field. */
@@ -23,7 +22,10 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
   const hasLost = ref(false);
   const isBusy = ref(false);
 
-  const isNew = computed(() => name() === undefined);
+  /** Nothing is stored of it: it is as the defaults have it. */
+  const isImplied = ref(false);
+
+  const isNew = computed(() => name() === undefined || isImplied.value);
   const isChanged = computed(
     () => opened.value !== undefined && JSON.stringify(declared(value.value, kind.path)) !== JSON.stringify(declared(opened.value, kind.path)),
   );
@@ -33,17 +35,25 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
     value.value = from;
   }
 
-  async function load() {
+  async function load(): Promise<void> {
     error.value = undefined;
     const stored = name();
     if (stored === undefined) return begin(kind.begin());
     try {
       const answer = await call<Stored>("GET", at(kind.path, stored));
       etag.value = answer.etag;
+      isImplied.value = false;
       begin(answer.body);
       forgetProblems();
     } catch (problem) {
-      error.value = problem;
+      const isAbsent = problem instanceof Problem && problem.status === 404;
+      if (!isAbsent || !kind.isImplied) {
+        error.value = problem;
+        return;
+      }
+      etag.value = undefined;
+      isImplied.value = true;
+      begin(kind.begin());
     }
   }
 
@@ -105,5 +115,5 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
     if (theirs.value) begin(theirs.value);
   }
 
-  return { opened, value, etag, registered, error, errors, general, theirs, hasLost, isBusy, isNew, isChanged, load, send, takeTheirs, forgetProblems };
+  return { opened, value, etag, isImplied, error, errors, general, theirs, hasLost, isBusy, isNew, isChanged, load, send, takeTheirs, forgetProblems };
 }

@@ -10,6 +10,8 @@ interface Context {
   isReadonly: ComputedRef<boolean>;
   /** What is wrong, by the path of the field. */
   errors: ComputedRef<Record<string, string>>;
+  /** What is likely in a field, by its name; anything else may be typed. */
+  suggestions: ComputedRef<Record<string, string[]>>;
 }
 
 const KEY: InjectionKey<Context> = Symbol("form");
@@ -18,11 +20,13 @@ export function provideForm(
   root: MaybeRefOrGetter<Root>,
   isReadonly: MaybeRefOrGetter<boolean>,
   errors: MaybeRefOrGetter<Record<string, string>>,
+  suggestions: MaybeRefOrGetter<Record<string, string[]>> = {},
 ) {
   provide(KEY, {
     root: computed(() => toValue(root)),
     isReadonly: computed(() => toValue(isReadonly)),
     errors: computed(() => toValue(errors)),
+    suggestions: computed(() => toValue(suggestions)),
   });
 }
 
@@ -37,6 +41,6 @@ export function useFieldTexts() {
   const { t, te, locale } = useI18n();
   const label = useFieldLabel();
   const hint = (name: string, described: string | undefined) =>
-    locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ");
+    locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ").replaceAll("`", "");
   return { label, hint };
 }
