@@ -2,6 +2,7 @@ export default {
   hint: "Every change is a revision: who, when, from where, why, and what it changed.",
   revision: "Revision",
   title: "Revision {revision}",
+  state: "State",
   when: "When",
   who: "Who",
   from: "from {address}",

@@ -2,6 +2,7 @@ export default {
   hint: "每次变更都是一个版本：谁、何时、从哪里、为何，以及改了什么。",
   revision: "版本",
   title: "版本 {revision}",
+  state: "状态",
   when: "时间",
   who: "操作者",
   from: "来自 {address}",

@@ -65,18 +65,19 @@ function atLine(text: string, line: number, column: number): Place {
   return { from, to: Math.min(from + 1, text.length) };
 }
 
-/** All that was wrong with a document, each at its place. */
+/** All that was wrong with a document, each at its place, in the order of the document. */
 export function faults(text: string, problem: Problem): Fault[] {
   const told = problem.errors.length > 0 ? problem.errors : [{ field: "", detail: problem.message }];
   const needsTree = told.some(({ field, detail }) => field !== "" || unknownKind(detail) !== undefined);
   const root = needsTree ? parseDocument(text, { strict: false, uniqueKeys: false }).contents : null;
-  return told.map(({ field, detail }) => {
+  const found = told.map(({ field, detail }) => {
     const written = /line (\d+),? column (\d+)/.exec(detail);
     const path = field || (unknownKind(detail) ?? "");
     const place = path !== "" ? find(root, path) : written ? atLine(text, Number(written[1]), Number(written[2])) : undefined;
     // What a parser draws below its first line is seen in the editor.
     return { field, detail: detail.split("\n")[0] ?? detail, place, line: place && lineOf(text, place.from) };
   });
+  return found.sort((a, b) => (a.place?.from ?? -1) - (b.place?.from ?? -1));
 }
 
 function unknownKind(detail: string): string | undefined {
