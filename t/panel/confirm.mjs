@@ -13,10 +13,10 @@ await scenario("confirm", async ({ visitor, shot }) => {
     await page.getByTestId("import-document").locator(".cm-content").fill(JSON.stringify({ services: { [name]: {} }, routes: { [name]: route } }));
     await page.getByTestId("import-check").click();
     await page.getByTestId("import-checked").getByText(prefix).first().waitFor();
-    await page.getByTestId("change-reason").fill("may cut me off");
-    const isChosen = page.getByTestId("change-within").getByText(/5/);
+    await page.getByTestId("reason").fill("may cut me off");
+    const isChosen = page.getByTestId("confirm-within").getByText(/5/);
     if ((await isChosen.count()) === 0) {
-      await page.getByTestId("change-within").click();
+      await page.getByTestId("confirm-within").click();
       await page.locator(".el-select-dropdown__item:visible", { hasText: /^5/ }).click();
       await isChosen.waitFor();
     }

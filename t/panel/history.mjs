@@ -54,7 +54,7 @@ await scenario("history", async ({ visitor, shot }) => {
   await accessible(page, "a roll-back");
   await shot(page, "dry-run");
   assert.equal((await call("GET", `/routes/${name}`)).prefix, `/${name}-moved/*`);
-  await dialog.getByTestId("change-reason").fill("it was better before");
+  await dialog.getByTestId("reason").fill("it was better before");
   await page.getByTestId("restore-go").click();
   await page.waitForURL(new RegExp(`/history/${second.revision + 1}$`));
   await page.getByText("it was better before").waitFor();

@@ -65,7 +65,7 @@ await scenario("transfer", async ({ visitor, shot }) => {
   await accessible(page, "what a document changes");
   await shot(page, "would-change");
   assert.equal((await call("GET", `/routes/${name}`)).prefix, `/${name}/*`, "nothing is written yet");
-  await page.getByTestId("change-reason").fill("moved");
+  await page.getByTestId("reason").fill("moved");
   await page.getByTestId("import-apply").click();
   await page.getByTestId("import-applied").waitFor();
   assert.equal((await call("GET", `/routes/${name}`)).prefix, `/${name}/new/*`);

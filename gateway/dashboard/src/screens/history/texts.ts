@@ -4,6 +4,7 @@ import { stringify } from "yaml";
 import { at, get } from "@/api/client";
 import { Problem } from "@/api/problem";
 import type { Change, Stored } from "@/api/types";
+import { declared } from "@/components/object/asText";
 import { part, undone } from "./rebuild";
 import type { Difference } from "./types";
 
@@ -22,8 +23,7 @@ function text(value: unknown): string {
 async function present(change: Change, signal: AbortSignal): Promise<unknown> {
   try {
     const stored = await get<Stored>(at(change.kind, change.name), undefined, signal);
-    const { key: _key, time: _time, ...object } = stored;
-    return object;
+    return declared(stored, change.kind);
   } catch (error) {
     if (error instanceof Problem && error.status === 404) return undefined;
     throw error;
