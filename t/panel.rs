@@ -27,7 +27,12 @@ macro_rules! stories {
     };
 }
 
-stories! {}
+stories! {
+    a_request_is_explained_and_so_is_what_a_change_would_do: "explain",
+    a_change_is_found_in_the_history_and_rolled_back: "history",
+    a_change_that_waits_is_confirmed_or_taken_back: "confirm",
+    what_is_exported_is_imported_and_what_is_wrong_is_told_at_its_place: "transfer",
+}
 
 /// Runs a story against a gateway, as an administrator.
 async fn tell(script: &str, gateway: Gateway) {
