@@ -36,6 +36,13 @@ stories! {
     a_change_is_found_in_the_history_and_rolled_back: "history",
     a_change_that_waits_is_confirmed_or_taken_back: "confirm",
     what_is_exported_is_imported_and_what_is_wrong_is_told_at_its_place: "transfer",
+    a_login_begins_ends_and_takes_codes_of_an_app: "login",
+    a_viewer_sees_every_screen_and_no_button_that_would_be_refused: "viewer",
+    users_are_made_changed_sent_away_and_deleted: "users",
+    a_token_is_shown_once_and_good_until_it_is_deleted: "tokens",
+    what_is_typed_outlives_a_session_that_ends_and_a_connection_that_is_lost: "session_lost",
+    whatever_is_stored_is_shown_as_text: "xss",
+    both_languages_and_colours_are_on_every_screen: "languages",
 }
 
 #[tokio::test]
