@@ -27,7 +27,10 @@ macro_rules! stories {
     };
 }
 
-stories! {}
+stories! {
+    the_overview_tells_of_traffic_and_names_what_is_down: "overview",
+    the_topology_shows_where_routes_lead_and_how_that_is: "topology",
+}
 
 /// Runs a story against a gateway, as an administrator.
 async fn tell(script: &str, gateway: Gateway) {
