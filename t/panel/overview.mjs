@@ -7,7 +7,7 @@ await scenario("overview", async ({ visitor, shot }) => {
   await makeRoute(name, `/${name}/*`);
   // No one listens on port 1; a check that fails once is enough.
   await call("PUT", `/services/${sick}`, {
-    health: { active: { type: "tcp", timeout: 1, unhealthy_interval: 1, interval: 1, failures: 1 } },
+    health: { active: { type: "tcp", timeout: "1s", unhealthy_interval: "1s", interval: "1s", failures: 1 } },
   });
   await call("POST", "/nodes", { service_name: sick, upstream: "127.0.0.1:1", weight: 1, status: 1 });
   await call("POST", "/routes", { prefix: `/${sick}/*`, service_name: sick, status: 1, protocol: "http", plugins: ["tracing"] });

@@ -23,8 +23,8 @@ await scenario("topology", async ({ visitor, shot }) => {
   if ((await box("route").count()) !== 2 || (await box("node").count()) !== NODES.length) throw new Error("boxes are missing");
 
   // A service without nodes is told by a word, not by its colour alone.
-  await graph.getByRole("link", { name: `Service ${lost}: no nodes` }).waitFor();
-  await graph.getByRole("link", { name: `Service ${name}: healthy` }).waitFor();
+  await graph.getByRole("link", { name: `Service ${lost} no nodes` }).waitFor();
+  await graph.getByRole("link", { name: `Service ${name} healthy` }).waitFor();
 
   // The keyboard lights the path of a route, and opens it.
   const route = graph.getByRole("link", { name: `Route /${name}/*` });
