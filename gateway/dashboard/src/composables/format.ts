@@ -10,6 +10,7 @@ export function useFormat() {
   const clock = computed(() => new Intl.DateTimeFormat(tag.value, { timeStyle: "medium" }));
   const relative = computed(() => new Intl.RelativeTimeFormat(tag.value, { numeric: "auto" }));
   const plain = computed(() => new Intl.NumberFormat(tag.value, { maximumSignificantDigits: 4 }));
+  const plainRate = computed(() => new Intl.NumberFormat(tag.value, { maximumSignificantDigits: 3 }));
   const whole = computed(() => new Intl.NumberFormat(tag.value, { maximumFractionDigits: 0 }));
   const ratio = computed(() => new Intl.NumberFormat(tag.value, { style: "percent", maximumFractionDigits: 2 }));
   const compact = computed(() => new Intl.NumberFormat(tag.value, { notation: "compact", maximumFractionDigits: 1 }));
@@ -19,6 +20,9 @@ export function useFormat() {
   const timeOfDay = (at: number | string | null | undefined) => (at == null ? "–" : clock.value.format(new Date(at)));
   const number = (value: number | null | undefined) => (value == null ? "–" : whole.value.format(value));
   const short = (value: number | null | undefined) => (value == null ? "–" : compact.value.format(value));
+  /** How many a second: small ones with their first digits. */
+  const rate = (value: number | null | undefined) =>
+    value == null ? "–" : Math.abs(value) < 1000 ? plainRate.value.format(value) : compact.value.format(value);
   const percent = (value: number | null | undefined) => (value == null ? "–" : ratio.value.format(value));
 
   function milliseconds(value: number | null | undefined): string {
@@ -56,5 +60,5 @@ export function useFormat() {
     return relative.value.format(seconds, "second");
   }
 
-  return { time, timeOfDay, number, short, percent, milliseconds, bytes, duration, ago };
+  return { time, timeOfDay, number, short, rate, percent, milliseconds, bytes, duration, ago };
 }
