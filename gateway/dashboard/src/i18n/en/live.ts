@@ -48,7 +48,7 @@ export default {
     min_latency_ms: "Took at least (ms)",
     client: "Client",
     trace_id: "Trace id",
-    none: "No filter",
+    none: "Clear filter",
   },
   bars: {
     gateway: "In the gateway",
