@@ -18,8 +18,8 @@ export default {
   revision: "Revision {revision}",
   serving: {
     last_good: "The last good one serves on.",
-    nothing: "Nothing serves in its place.",
-    none: "Nothing serves in its place.",
+    unavailable: "Its requests are answered with 503.",
+    left_out: "It is left out.",
   },
   was: " was {from}, now {to}.",
   health: { healthy: "healthy", unhealthy: "unhealthy", ejected: "ejected" },

@@ -18,8 +18,8 @@ export default {
   revision: "版本 {revision}",
   serving: {
     last_good: "继续使用上一个有效的版本。",
-    nothing: "当前没有可用的版本。",
-    none: "当前没有可用的版本。",
+    unavailable: "相关请求以 503 应答。",
+    left_out: "该配置未生效。",
   },
   was: "：由{from}变为{to}。",
   health: { healthy: "健康", unhealthy: "不健康", ejected: "已摘除" },
