@@ -38,6 +38,8 @@ export interface Kind {
   service: (name: string, value: Stored) => string | undefined;
   /** What people call one of it, where that is not its name. */
   title?: (item: Item) => string;
+  /** It is there, as the defaults have it, when nothing is stored of it. */
+  isImplied?: boolean;
   /** Parts of its screen that only it has. */
   parts?: ("plugins" | "plugin" | "nodes" | "certificate")[];
 }

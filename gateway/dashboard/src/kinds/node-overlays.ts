@@ -6,6 +6,7 @@ const kind: Kind = {
   path: "node-overlays",
   schema: "NodeOverlay",
   naming: "given",
+  isImplied: true,
   columns: [
     { field: "", cell: "name", isSortable: true },
     { field: "state", cell: "state", isSortable: true },

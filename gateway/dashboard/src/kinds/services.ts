@@ -6,6 +6,7 @@ const kind: Kind = {
   path: "services",
   schema: "Service",
   naming: "given",
+  isImplied: true,
   columns: [
     { field: "", cell: "name", isSortable: true },
     { field: "balancer", cell: "text", isSortable: true },

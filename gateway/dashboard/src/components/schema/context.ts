@@ -2,6 +2,7 @@
 
 import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, toValue } from "vue";
 import { useI18n } from "vue-i18n";
+import { useFieldLabel } from "./labels";
 import type { Root } from "./schema";
 
 interface Context {
@@ -9,6 +10,8 @@ interface Context {
   isReadonly: ComputedRef<boolean>;
   /** What is wrong, by the path of the field. */
   errors: ComputedRef<Record<string, string>>;
+  /** What is likely in a field, by its name; anything else may be typed. */
+  suggestions: ComputedRef<Record<string, string[]>>;
 }
 
 const KEY: InjectionKey<Context> = Symbol("form");
@@ -17,11 +20,13 @@ export function provideForm(
   root: MaybeRefOrGetter<Root>,
   isReadonly: MaybeRefOrGetter<boolean>,
   errors: MaybeRefOrGetter<Record<string, string>>,
+  suggestions: MaybeRefOrGetter<Record<string, string[]>> = {},
 ) {
   provide(KEY, {
     root: computed(() => toValue(root)),
     isReadonly: computed(() => toValue(isReadonly)),
     errors: computed(() => toValue(errors)),
+    suggestions: computed(() => toValue(suggestions)),
   });
 }
 
@@ -34,8 +39,8 @@ export function useForm(): Context {
 /** The name of a field in the reader's language, and what it is for. */
 export function useFieldTexts() {
   const { t, te, locale } = useI18n();
-  const label = (name: string) => (te(`fields.${name}`) ? t(`fields.${name}`) : name);
+  const label = useFieldLabel();
   const hint = (name: string, described: string | undefined) =>
-    locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ");
+    locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ").replaceAll("`", "");
   return { label, hint };
 }

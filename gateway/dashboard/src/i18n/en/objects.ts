@@ -1,4 +1,7 @@
 export default {
+  implied: "Nothing is stored of this: the defaults apply. Saving stores it.",
+  undeclared: "Not declared",
+  undeclaredHint: "They have routes or nodes, and are as the defaults have them.",
   name: "Name",
   value: "Value",
   add: "Add",
@@ -52,7 +55,8 @@ export default {
   state: "State",
   health: "Health",
   inFlight: "In flight",
-  share: "Share",
+  share: "Of its weight",
+  chooseOrType: "Choose or type",
   lastMinute: "Last minute",
   overlayOf: "A weight or state of your own",
   ownWeight: "Own weight: {weight}",

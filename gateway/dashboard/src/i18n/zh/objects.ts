@@ -1,4 +1,7 @@
 export default {
+  implied: "尚未保存任何设置：使用默认值。保存后才会写入。",
+  undeclared: "未声明的服务",
+  undeclaredHint: "它们有路由或节点，按默认设置运行。",
   name: "名称",
   value: "值",
   add: "添加",
@@ -52,7 +55,8 @@ export default {
   state: "状态",
   health: "健康",
   inFlight: "处理中",
-  share: "占比",
+  share: "已达权重",
+  chooseOrType: "选择或输入",
   lastMinute: "最近一分钟",
   overlayOf: "自定义权重或状态",
   ownWeight: "自身权重：{weight}",

@@ -1,0 +1,51 @@
+// Two people edit one route: the slower one is told what the other did, and chooses.
+import { accessible, call, logIn, makeRoute, makeUser, open, scenario, until } from "./support.mjs";
+
+const name = `race-${process.pid}`;
+
+await scenario("race", async ({ visitor, shot }) => {
+  await makeRoute(name, `/${name}/*`);
+  const password = await makeUser(`${name}-bob`, "editor");
+  const [ann, bob] = [await visitor(), await visitor()];
+  await logIn(ann);
+  await logIn(bob, `${name}-bob`, password);
+  const remark = async () => (await call("GET", `/routes/${name}`)).priority;
+
+  async function edit(page, priority) {
+    const field = page.getByTestId("field-priority").locator("input");
+    await field.fill(String(priority));
+    await field.press("Tab");
+    await page.getByTestId("review-save").click();
+  }
+  for (const page of [ann, bob]) {
+    await open(page, `/objects/routes/at/${name}`);
+    await page.getByTestId("field-priority").waitFor();
+  }
+  await edit(ann, 5);
+  await ann.getByTestId("save").click();
+  await until("the first is stored", async () => (await remark()) === 5);
+
+  // Mine is dropped.
+  await edit(bob, 7);
+  await bob.getByTestId("race").getByText("priority").waitFor();
+  await accessible(bob, "a lost race");
+  await shot(bob, "lost");
+  await bob.getByTestId("take-theirs").click();
+  await until("theirs is shown", async () => (await bob.getByTestId("field-priority").locator("input").inputValue()) === "5");
+  if ((await remark()) !== 5) throw new Error("something was written");
+
+  // Mine is saved over it, once it was looked at.
+  await call("PATCH", `/routes/${name}`, { priority: 6 });
+  await edit(bob, 8);
+  await bob.getByTestId("save-mine").click();
+  await bob.getByTestId("save").click();
+  await until("mine is stored", async () => (await remark()) === 8);
+
+  // Between the review and the save, too.
+  await edit(bob, 9);
+  await bob.getByTestId("save").waitFor();
+  await call("PATCH", `/routes/${name}`, { priority: 1 });
+  await bob.getByTestId("save").click();
+  await bob.getByTestId("take-theirs").click();
+  await until("theirs is shown", async () => (await bob.getByTestId("field-priority").locator("input").inputValue()) === "1");
+});
