@@ -33,7 +33,11 @@ export default defineConfig({
         target: gateway,
         changeOrigin: true,
         // The gateway takes changes from its own pages only.
-        configure: (proxy) => proxy.on("proxyReq", (request) => request.setHeader("origin", gateway)),
+        configure: (proxy) => {
+          proxy.on("proxyReq", (request) => request.setHeader("origin", gateway));
+          // A stream is open when its head has come, not when its first event has.
+          proxy.on("proxyRes", (_answer, _request, response) => setImmediate(() => response.flushHeaders()));
+        },
       },
     },
   },

@@ -40,7 +40,8 @@ export function url(path: string, query: Call["query"] = {}): string {
   return `${BASE}${path}${text === "" ? "" : `?${text}`}`;
 }
 
-export async function call<T>(method: string, path: string, options: Call = {}): Promise<Answer<T>> {
+/** Asks, and returns the answer with its body still to be read; what is refused is thrown as a `Problem`. */
+export async function ask(method: string, path: string, options: Call = {}): Promise<Response> {
   const session = useSession();
   const headers = new Headers(options.headers);
   if (method !== "GET" && session.csrf) headers.set("X-CSRF-Token", session.csrf);
@@ -52,11 +53,14 @@ export async function call<T>(method: string, path: string, options: Call = {}):
     signal: options.signal,
     credentials: "same-origin",
   });
-  if (!answer.ok) {
-    const problem = await Problem.of(answer);
-    if (answer.status === 401 && !options.isLogin) session.ended();
-    throw problem;
-  }
+  if (answer.ok) return answer;
+  const problem = await Problem.of(answer);
+  if (answer.status === 401 && !options.isLogin) session.ended();
+  throw problem;
+}
+
+export async function call<T>(method: string, path: string, options: Call = {}): Promise<Answer<T>> {
+  const answer = await ask(method, path, options);
   return {
     body: (await content(answer)) as T,
     etag: answer.headers.get("ETag") ?? undefined,
