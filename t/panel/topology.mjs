@@ -51,7 +51,8 @@ await scenario("topology", async ({ visitor, shot }) => {
   const dark = await visitor({ colorScheme: "dark", locale: "zh-CN" });
   await logIn(dark);
   await open(dark, "/topology");
-  await dark.getByTestId("graph").waitFor();
+  await dark.getByRole("textbox", { name: "按名称筛选" }).fill(String(process.pid));
+  await dark.getByTestId("graph").getByRole("link", { name: lost }).first().waitFor();
   await shot(dark, "dark");
   await accessible(dark, "the topology in dark colours");
 });
