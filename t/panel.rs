@@ -36,6 +36,8 @@ stories! {
     a_change_is_found_in_the_history_and_rolled_back: "history",
     a_change_that_waits_is_confirmed_or_taken_back: "confirm",
     what_is_exported_is_imported_and_what_is_wrong_is_told_at_its_place: "transfer",
+    requests_are_watched_filtered_and_opened_without_secrets: "live_requests",
+    what_happens_appears_as_events: "events",
 }
 
 #[tokio::test]
