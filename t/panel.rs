@@ -28,6 +28,8 @@ macro_rules! stories {
 }
 
 stories! {
+    routes_services_and_nodes_are_drawn_with_their_health: "topology",
+    a_request_that_comes_is_in_the_figures_and_a_node_that_is_down_is_named: "overview",
     objects_are_made_changed_and_deleted_by_clicks: "objects_crud",
     a_lost_race_is_explained_and_has_two_ways_out: "race",
     what_is_refused_is_told_at_its_field: "field_errors",
@@ -43,6 +45,8 @@ stories! {
     what_is_typed_outlives_a_session_that_ends_and_a_connection_that_is_lost: "session_lost",
     whatever_is_stored_is_shown_as_text: "xss",
     both_languages_and_colours_are_on_every_screen: "languages",
+    requests_are_watched_filtered_and_opened_without_secrets: "live_requests",
+    what_happens_appears_as_events: "events",
 }
 
 #[tokio::test]
