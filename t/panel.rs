@@ -67,8 +67,6 @@ async fn from_the_printed_password_to_a_mistake_that_is_found_and_rolled_back() 
     let gateway = Gateway::with(json!({"healthcheck": {"interval": "1s"}})).await;
     let password = gateway.output().lines().find_map(|line| line.strip_prefix("admin password: ").map(str::to_owned));
     tell_as("whole", &gateway, "admin", &password.expect("it is printed")).await;
-    the_overview_tells_of_traffic_and_names_what_is_down: "overview",
-    the_topology_shows_where_routes_lead_and_how_that_is: "topology",
 }
 
 /// Runs a story against a gateway, as an administrator.
