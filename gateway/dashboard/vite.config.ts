@@ -19,6 +19,9 @@ export default defineConfig({
   build: {
     target: "es2022",
     manifest: true,
+    // A tenth slower to build, some kB less to load.
+    minify: "terser",
+    terserOptions: { compress: { passes: 2 } },
     // The policy of the panel allows no `data:` scripts or fonts, and small files are cached as well as large ones.
     assetsInlineLimit: 0,
     modulePreload: { polyfill: false },

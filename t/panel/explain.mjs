@@ -21,7 +21,7 @@ await scenario("explain", async ({ visitor, shot }) => {
   // What is wrong is told at its field.
   await page.getByTestId("explain-client").fill("nowhere");
   await page.getByTestId("explain-ask").click();
-  await page.locator(".el-form-item.client .el-form-item__error").waitFor();
+  await page.locator(".form-item.client .form-item-error").waitFor();
   await shot(page, "refused");
   await page.getByTestId("explain-client").fill("203.0.113.7");
 

@@ -8,7 +8,7 @@ await scenario("field_errors", async ({ visitor, shot }) => {
   await logIn(page);
   await open(page, "/objects/services/new");
   await page.getByTestId("object-name").fill(name);
-  await page.getByRole("button", { name: "When nodes fail" }).click();
+  await page.getByTestId("group-failing").locator("summary").click();
   await page.getByTestId("field-health.active.interval").fill("soon");
   await page.getByTestId("review-save").click();
   await page.getByTestId("error-health.active.interval").getByText(/5s|duration|time/i).waitFor();

@@ -55,7 +55,7 @@ await scenario("login", async ({ visitor, shot, browser }) => {
   await open(page, "/account");
   await page.getByTestId("totp-password").fill("not this one");
   await page.getByTestId("totp-begin").click();
-  await page.getByTestId("authenticator").locator(".el-form-item__error").waitFor();
+  await page.getByTestId("authenticator").locator(".form-item-error").waitFor();
   await page.getByTestId("totp-password").fill(password);
   await page.getByTestId("totp-begin").click();
   const secret = await page.getByTestId("totp-secret").textContent();
@@ -64,7 +64,7 @@ await scenario("login", async ({ visitor, shot, browser }) => {
   await shot(page, "app");
   await page.getByTestId("totp-code").fill("000000");
   await page.getByTestId("totp-confirm").click();
-  await page.getByTestId("authenticator").locator(".el-form-item__error").waitFor();
+  await page.getByTestId("authenticator").locator(".form-item-error").waitFor();
   let step = stepOfNow();
   await page.getByTestId("totp-code").fill(codeOf(secret, step));
   await page.getByTestId("totp-confirm").click();

@@ -20,7 +20,7 @@ await scenario("tokens", async ({ visitor, shot }) => {
   // A name is needed, and is asked for at its field.
   await page.getByTestId("token-new").click();
   await page.getByTestId("token-save").click();
-  await page.getByTestId("token-form").locator(".el-form-item__error").waitFor();
+  await page.getByTestId("token-form").locator(".form-item-error").waitFor();
   await page.getByTestId("token-name").fill(name);
   await choose(page, "token-may", /^Editor/);
   await choose(page, "token-life", "In 30 days");
@@ -45,7 +45,7 @@ await scenario("tokens", async ({ visitor, shot }) => {
   await page.getByTestId("token-name").fill(`${name}-register`);
   await choose(page, "token-may", /^Registers/);
   await page.getByTestId("token-save").click();
-  await page.getByTestId("token-form").locator(".el-form-item__error").waitFor();
+  await page.getByTestId("token-form").locator(".form-item-error").waitFor();
   await page.getByTestId("services").locator("input").fill("team-*");
   await page.keyboard.press("Enter");
   await choose(page, "token-life", "Never");

@@ -27,7 +27,7 @@ await scenario("users", async ({ visitor, shot }) => {
   await page.getByTestId("user-new").click();
   await page.getByTestId("user-name").fill("not a name!");
   await page.getByTestId("user-save").click();
-  await page.getByTestId("user-form").locator(".el-form-item__error").waitFor();
+  await page.getByTestId("user-form").locator(".form-item-error").waitFor();
   await shot(page, "refused");
 
   await page.getByTestId("user-name").fill(name);
@@ -54,7 +54,7 @@ await scenario("users", async ({ visitor, shot }) => {
   await page.getByTestId("user-new").click();
   await page.getByTestId("user-name").fill(name);
   await page.getByTestId("user-save").click();
-  await page.getByTestId("user-form").locator(".el-form-item__error").waitFor();
+  await page.getByTestId("user-form").locator(".form-item-error").waitFor();
   await page.keyboard.press("Escape");
   await page.getByTestId("user-form").waitFor({ state: "hidden" });
 
