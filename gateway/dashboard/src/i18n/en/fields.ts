@@ -7,7 +7,7 @@ export default {
     max_tries: "Most tries", limits: "Limits of each node", health: "Health checks", tls: "TLS towards nodes",
     proxy_protocol: "PROXY protocol", upstream: "Address", weight: "Weight", state: "State", config: "Settings", cert: "Certificate",
     key: "Private key", default: "Default certificate", client_ca: "CAs of clients", client_auth: "Ask clients for one",
-    connect: "Connect", read: "Read", send: "Send", first_byte: "First byte", total: "In total", on: "On", within: "Within", budget: "Budget",
+    connect: "Connect", read: "Read", send: "Send", first_byte: "First byte", total: "In total", on: "When", within: "Within", budget: "Budget",
     connections: "Connections", requests: "Requests", pending: "Waiting", active: "Active check", passive: "Passive check", type: "Kind",
     enabled: "Enabled", port: "Port", path: "Path", host: "Host", statuses: "Good statuses", interval: "Interval", timeout: "Timeout",
     bounded_load: "Bounded load", consecutive_errors: "Errors in a row", error_ratio: "Share of errors", latency_factor: "Latency factor",

@@ -71,6 +71,7 @@ export default {
   keepAfter: { "1m": "1 minute", "5m": "5 minutes", "15m": "15 minutes", "1h": "1 hour" },
   refused: "Not saved. What is wrong:",
   exists: "There is one of this name already.",
+  nameMissing: "It needs a name.",
   raceTitle: "Somebody else changed {name}",
   raceBy: "{who} saved it at {time} while you were editing. They changed:",
   raceUnknown: "It was changed while you were editing. What they changed:",

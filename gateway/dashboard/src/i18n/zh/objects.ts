@@ -71,6 +71,7 @@ export default {
   keepAfter: { "1m": "1 分钟", "5m": "5 分钟", "15m": "15 分钟", "1h": "1 小时" },
   refused: "未保存，存在以下问题：",
   exists: "已存在同名对象。",
+  nameMissing: "请填写名称。",
   raceTitle: "{name} 已被他人修改",
   raceBy: "在你编辑期间，{who} 于 {time} 保存了它。对方的修改：",
   raceUnknown: "在你编辑期间它已被修改。对方的修改：",
