@@ -37,6 +37,7 @@ test() {
     need python3 python3
     need systemd-analyze systemd
     need unshare util-linux
+    need chromium chromium               # the control panel's tests
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 }
 

@@ -228,7 +228,8 @@ async fn a_grpc_call_over_the_limit_is_unavailable() {
 #[tokio::test]
 async fn a_full_node_is_passed_over() {
     let (held, free) = (Held::start().await, Upstream::echo().await);
-    let settings = json!({"limits": {"connections": 1}});
+    // One waits for a place that is given back just after its client has the response.
+    let settings = json!({"limits": {"connections": 1, "pending": 1}, "timeouts": {"connect": "60s"}});
     let (_etcd, gateway) = gateway_with(settings, &[held.upstream.address, free.address]).await;
     // One of two goes to the node that holds it.
     let (first, second) = (send(gateway.http), send(gateway.http));

@@ -44,6 +44,7 @@ mod openapi;
 mod otlp;
 mod overload;
 mod own_addresses;
+mod panel;
 mod plugins_readme;
 mod proxy_protocol;
 mod proxy_protocol_out;

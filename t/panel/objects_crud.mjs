@@ -1,15 +1,7 @@
-// Makes a service, a node and a route with a plugin by clicks alone, sends a request through, edits, disables and deletes it.
-import { NODES, accessible, call, logIn, open, scenario, send, until } from "./support.mjs";
+// A service, a node and a route with plugins are made by clicks; a request goes through; they are changed, switched off and deleted.
+import { accessible, call, logIn, NODES, open, scenario, send, until } from "./support.mjs";
 
-const id = `crud${process.pid}`;
-
-/** Reviews what saving would do, and saves. */
-async function save(page) {
-  await page.getByTestId("save").click();
-  await page.getByTestId("review").waitFor();
-  await page.getByTestId("save-confirm").click();
-  await page.getByTestId("review").waitFor({ state: "hidden" });
-}
+const service = `clicks-${process.pid}`;
 
 await scenario("objects_crud", async ({ visitor, shot }) => {
   const page = await visitor();
@@ -17,78 +9,92 @@ await scenario("objects_crud", async ({ visitor, shot }) => {
 
   await open(page, "/objects/services");
   await page.getByTestId("create").click();
-  await page.getByTestId("name").fill(id);
-  await save(page);
-  await page.getByTestId("nodes").waitFor();
-  await accessible(page, "a service");
+  await page.getByTestId("object-name").fill(service);
+  await page.getByTestId("review-save").click();
+  await page.getByTestId("reason").fill("made by clicks");
+  await accessible(page, "the review");
+  await shot(page, "review");
+  await page.getByTestId("save").click();
+  await page.getByRole("heading", { level: 1, name: service }).waitFor();
 
   await page.getByTestId("add-node").click();
   await page.getByTestId("field-upstream").fill(NODES[0]);
-  await save(page);
-  await page.waitForURL(/objects\/nodes\/at\//);
-  await accessible(page, "a node");
+  await page.getByTestId("review-save").click();
+  await page.getByTestId("save").click();
+  await page.getByRole("heading", { level: 1, name: NODES[0] }).waitFor();
 
   await open(page, "/objects/routes");
   await page.getByTestId("create").click();
-  await page.getByTestId("name").fill(id);
-  await page.getByTestId("field-prefix").fill(`/${id}/*`);
-  await page.getByTestId("field-service_name").fill(id);
-  await page.keyboard.press("Escape");
-  for (const plugin of ["tracing", "rewrite"]) {
-    await page.getByLabel("Add a plugin").click();
-    await page.getByRole("option", { name: new RegExp(plugin) }).click();
-    await page.getByTestId(`plugin-${plugin}`).waitFor();
-  }
+  await page.getByTestId("field-prefix").fill(`/${service}/*`);
+  await page.getByTestId("field-service_name").click();
+  await page.getByRole("option", { name: service }).click();
+  await page.getByTestId("add-plugin").click();
+  await page.getByRole("option", { name: /^rewrite/ }).click();
   const rewrite = page.getByTestId("plugin-rewrite");
-  await rewrite.locator("summary").click();
-  await page.getByTestId("field-props.rewrite.regex").fill(`^/${id}`);
-  await page.getByTestId("field-props.rewrite.replace").fill("/new");
-  await page.getByLabel("Move rewrite up").click();
+  await rewrite.getByTestId("field-regex").fill(`^/${service}/old/`);
+  await rewrite.getByTestId("field-replace").fill(`/${service}/new/`);
   await accessible(page, "a new route");
   await shot(page, "new-route");
+  await page.getByTestId("review-save").click();
   await page.getByTestId("save").click();
-  await page.getByTestId("review").waitFor();
-  await accessible(page, "the review");
-  await shot(page, "review");
-  await page.getByTestId("reason").fill("the first route");
-  await page.getByTestId("save-confirm").click();
-  await page.waitForURL(new RegExp(`objects/routes/at/${id}`));
-  const stored = await call("GET", `/routes/${id}`);
-  if (stored.plugins.join() !== "rewrite,tracing") throw new Error(`plugins: ${stored.plugins}`);
-  await until("the route serves", async () => (await send(`/${id}/hello`)).status === 200);
+  await page.getByTestId("delete").waitFor();
+  await shot(page, "route");
 
-  // Text: what is typed there is in the form.
-  await page.getByRole("tab", { name: "YAML" }).click();
-  await page.getByLabel("The object as YAML").waitFor();
-  await accessible(page, "the text editor");
-  await shot(page, "yaml");
-  await page.getByRole("tab", { name: "Form" }).click();
+  const answer = await until("a request goes through", async () => {
+    const answer = await send(`/${service}/old/x`);
+    return answer.status === 200 ? answer : undefined;
+  });
+  const seen = await answer.text();
+  if (!seen.includes(`/${service}/new/x`)) throw new Error(`the plugin did not rewrite: ${seen}`);
 
-  // Leaving asks; staying keeps.
-  await page.getByTestId("field-prefix").fill(`/${id}-two/*`);
-  await page.getByRole("link", { name: "← Routes" }).click();
-  await page.getByRole("button", { name: "Stay" }).click();
-  await page.getByRole("button", { name: "Stay" }).waitFor({ state: "hidden" });
-  await save(page);
-  await until("the new path serves", async () => (await send(`/${id}-two/hello`)).status === 200);
+  await open(page, "/objects/services");
+  await page.getByRole("link", { name: service, exact: true }).click();
+  await page.getByTestId(`node-${NODES[0]}`).waitFor();
+  await accessible(page, "a service");
+  await shot(page, "service");
 
-  await open(page, `/objects/routes?search=${id}`);
-  const row = page.getByTestId(`row-${id}`);
+  // Switched off and on in the list.
+  await open(page, `/objects/routes?search=${service}`);
+  const row = page.getByRole("row").filter({ hasText: `/${service}/*` });
   await row.waitFor();
-  await accessible(page, "the list");
-  await shot(page, "list");
-  await row.getByRole("switch").press("Space");
-  await until("the route is off", async () => (await call("GET", `/routes/${id}`)).status === 0);
-  await row.locator(".el-switch:not(.is-checked)").waitFor();
-  await row.getByRole("checkbox").check();
-  await page.getByTestId("bulk-enable").click();
-  await until("the route is on", async () => (await call("GET", `/routes/${id}`)).status === 1);
-  await row.locator(".el-switch.is-checked").waitFor();
-  await row.getByLabel(`Delete ${id}`).click();
-  await page.getByTestId("delete-name").fill(id);
-  await accessible(page, "the question before deleting");
+  await accessible(page, "routes");
+  await shot(page, "routes");
+  await row.locator(".el-switch").click();
+  await until("the route is off", async () => (await send(`/${service}/old/x`)).status === 404);
+  await row.locator(".el-switch").click();
+  await until("the route is on", async () => (await send(`/${service}/old/x`)).status === 200);
+
+  // Changed as YAML.
+  await row.getByRole("link", { name: `/${service}/*` }).click();
+  await page.getByRole("tab", { name: "YAML" }).click();
+  const editor = page.getByTestId("source").locator(".cm-content");
+  await editor.click();
+  await page.keyboard.press("Control+End");
+  await page.keyboard.type("remark: by hand\n");
+  await shot(page, "yaml");
+  await accessible(page, "a route as YAML");
+  await page.getByTestId("review-save").click();
+  await page.getByTestId("changes").getByText("remark").waitFor();
+  await page.getByTestId("save").click();
+  await until("it is stored", async () => (await call("GET", `/routes?search=${service}`)).items[0].value.remark === "by hand");
+
+  // Deleted, with its name.
+  await page.getByTestId("delete").click();
+  await page.getByTestId("delete-name").fill("something else");
+  if (await page.getByTestId("delete-confirm").isEnabled()) throw new Error("another name was taken");
+  await page.getByTestId("delete-name").fill(`/${service}/*`);
+  await accessible(page, "the question before something is deleted");
   await shot(page, "delete");
   await page.getByTestId("delete-confirm").click();
-  await row.waitFor({ state: "hidden" });
-  await until("the route is gone", async () => (await send(`/${id}-two/hello`)).status === 404);
+  await until("the route is gone", async () => (await call("GET", `/routes?search=${service}`)).total === 0);
+
+  // Several at once.
+  for (const name of ["a", "b"]) await call("PUT", `/services/${service}-${name}`, {});
+  await open(page, `/objects/services?search=${service}-`);
+  await page.getByRole("row").filter({ hasText: `${service}-b` }).waitFor();
+  await page.locator(".el-table__header .el-checkbox").click();
+  await page.getByTestId("bulk-delete").click();
+  await page.getByTestId("delete-name").fill("2");
+  await page.getByTestId("delete-confirm").click();
+  await until("both are gone", async () => (await call("GET", `/services?search=${service}-`)).total === 0);
 });

@@ -1,57 +1,51 @@
-// Two people edit one route: the second is told what the first changed, and can take it or save over it.
-import { accessible, call, logIn, makeRoute, open, scenario, until } from "./support.mjs";
+// Two people edit one route: the slower one is told what the other did, and chooses.
+import { accessible, call, logIn, makeRoute, makeUser, open, scenario, until } from "./support.mjs";
 
-const id = `race${process.pid}`;
-
-async function begin(page) {
-  await open(page, "/objects/routes");
-  await page.getByTestId("objects").waitFor();
-  await open(page, `/objects/routes/at/${id}`);
-  await page.getByTestId("field-prefix").waitFor();
-}
-async function review(page) {
-  await page.getByTestId("save").click();
-  await page.getByTestId("review").waitFor();
-}
-async function save(page) {
-  await review(page);
-  await page.getByTestId("save-confirm").click();
-  await page.getByTestId("review").waitFor({ state: "hidden" });
-}
-const prefix = async () => (await call("GET", `/routes/${id}`)).prefix;
+const name = `race-${process.pid}`;
 
 await scenario("race", async ({ visitor, shot }) => {
-  await makeRoute(id, `/${id}/*`);
-  const [one, two] = [await visitor(), await visitor({ colorScheme: "dark" })];
-  await logIn(one);
-  await logIn(two);
+  await makeRoute(name, `/${name}/*`);
+  const password = await makeUser(`${name}-bob`, "editor");
+  const [ann, bob] = [await visitor(), await visitor()];
+  await logIn(ann);
+  await logIn(bob, `${name}-bob`, password);
+  const remark = async () => (await call("GET", `/routes/${name}`)).priority;
 
-  await begin(one);
-  await begin(two);
-  await one.getByTestId("field-prefix").fill(`/${id}-one/*`);
-  await two.getByTestId("field-prefix").fill(`/${id}-two/*`);
-  await save(one);
-  await two.getByTestId("save").click();
-  await two.getByTestId("race").waitFor();
-  const told = await two.getByTestId("race-theirs").innerText();
-  if (!told.includes(`/${id}-one/*`)) throw new Error(`it does not say what they changed: ${told}`);
-  await accessible(two, "a lost race");
-  await shot(two, "told");
-  await two.getByTestId("take-theirs").click();
-  await two.getByTestId("race").waitFor({ state: "hidden" });
-  await until("theirs is in the form", async () => (await two.getByTestId("field-prefix").inputValue()) === `/${id}-one/*`);
+  async function edit(page, priority) {
+    const field = page.getByTestId("field-priority").locator("input");
+    await field.fill(String(priority));
+    await field.press("Tab");
+    await page.getByTestId("review-save").click();
+  }
+  for (const page of [ann, bob]) {
+    await open(page, `/objects/routes/at/${name}`);
+    await page.getByTestId("field-priority").waitFor();
+  }
+  await edit(ann, 5);
+  await ann.getByTestId("save").click();
+  await until("the first is stored", async () => (await remark()) === 5);
 
-  // The other way out; this time the first one is quicker between the review and the saving.
-  await two.getByTestId("field-prefix").fill(`/${id}-mine/*`);
-  await review(two);
-  await begin(one);
-  await one.getByTestId("field-prefix").fill(`/${id}-three/*`);
-  await save(one);
-  await two.getByTestId("save-confirm").click();
-  await two.getByTestId("race").waitFor();
-  await two.getByTestId("save-mine").click();
-  await two.getByTestId("review").waitFor();
-  await shot(two, "over-it");
-  await two.getByTestId("save-confirm").click();
-  await until("mine is stored", async () => (await prefix()) === `/${id}-mine/*`);
+  // Mine is dropped.
+  await edit(bob, 7);
+  await bob.getByTestId("race").getByText("priority").waitFor();
+  await accessible(bob, "a lost race");
+  await shot(bob, "lost");
+  await bob.getByTestId("take-theirs").click();
+  await until("theirs is shown", async () => (await bob.getByTestId("field-priority").locator("input").inputValue()) === "5");
+  if ((await remark()) !== 5) throw new Error("something was written");
+
+  // Mine is saved over it, once it was looked at.
+  await call("PATCH", `/routes/${name}`, { priority: 6 });
+  await edit(bob, 8);
+  await bob.getByTestId("save-mine").click();
+  await bob.getByTestId("save").click();
+  await until("mine is stored", async () => (await remark()) === 8);
+
+  // Between the review and the save, too.
+  await edit(bob, 9);
+  await bob.getByTestId("save").waitFor();
+  await call("PATCH", `/routes/${name}`, { priority: 1 });
+  await bob.getByTestId("save").click();
+  await bob.getByTestId("take-theirs").click();
+  await until("theirs is shown", async () => (await bob.getByTestId("field-priority").locator("input").inputValue()) === "1");
 });

@@ -1,7 +1,7 @@
 // After a build: writes each file's gzip and brotli forms beside it, and fails when the panel has
 // grown over what it may weigh.
 
-import { readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
@@ -9,6 +9,10 @@ import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 const dist = fileURLToPath(new URL("../dist/", import.meta.url));
 /** In bytes, compressed by gzip. */
 const LIMITS = { "the first load of the login": 150_000, "the whole panel": 550_000 };
+
+const manifest = JSON.parse(readFileSync(path.join(dist, ".vite/manifest.json"), "utf8"));
+// Of use here only.
+rmSync(path.join(dist, ".vite"), { recursive: true });
 
 const sizes = new Map();
 for (const file of readdirSync(dist, { recursive: true, withFileTypes: true })) {
@@ -26,7 +30,6 @@ for (const file of readdirSync(dist, { recursive: true, withFileTypes: true })) 
 }
 
 /** What a file brings with it without being asked: what it imports at once, and styles. */
-const manifest = JSON.parse(readFileSync(path.join(dist, ".vite/manifest.json"), "utf8"));
 function brought(key, seen = new Set()) {
   if (seen.has(key)) return seen;
   seen.add(key);

@@ -87,12 +87,17 @@ pub(super) async fn look_after(admin: Weak<Admin>) {
     }) else {
         return;
     };
-    let (mut place, mut due) = (Where::Nowhere, None);
+    let (mut place, mut due, mut told) = (Where::Nowhere, None, 0);
     loop {
         tokio::select! {
             item = items.next() => {
                 let Some(item) = item else { return };
                 place.note(&item, &head);
+                match &item {
+                    WatchItem::Resync(listing) => told = listing.revision,
+                    WatchItem::Events { revision, .. } => told = *revision,
+                    WatchItem::Connected | WatchItem::Disconnected { .. } => {}
+                }
                 if !matches!(place, Where::Nowhere) && due.is_none() {
                     // Not all gateways at the same time.
                     due = Some(Instant::now() + SETTLE + Duration::from_millis(rand::random_range(0..250)));
@@ -100,7 +105,7 @@ pub(super) async fn look_after(admin: Weak<Admin>) {
             }
             () = super::unfinished::at(due) => {
                 let Some(admin) = admin.upgrade() else { return };
-                due = match admin.record_external(&place).await {
+                due = match admin.record_external(&place, told).await {
                     Ok(()) => None,
                     Err(e) => {
                         log::debug!("admin: what was changed past the Admin API cannot be recorded yet: {e}");
@@ -116,11 +121,16 @@ pub(super) async fn look_after(admin: Weak<Admin>) {
 }
 
 impl Admin {
-    async fn record_external(&self, place: &Where) -> Result<(), Refused> {
+    /// Up to `now`, to which the watch has told all: what it has not told yet is not looked for yet,
+    /// so the mark must not pass it.
+    async fn record_external(&self, place: &Where, now: Revision) -> Result<(), Refused> {
         let store = &self.deps.store;
         let (seen_key, head_key) = (self.key(EXTERNAL), self.key(HEAD));
-        let head = store.list(&head_key).await?;
-        let (now, head) = (head.revision, head.entries.into_iter().find(|kv| kv.key == head_key));
+        let head = store.get(&head_key).await?;
+        // What it is about came after; the record would be out of order.
+        if head.as_ref().is_some_and(|kv| kv.mod_revision > now) {
+            return Err(StoreError::Conflict.into());
+        }
         let seen = store.get(&seen_key).await?;
         if store.get(&self.key(JOURNAL)).await?.is_some() {
             return Err(StoreError::Conflict.into());

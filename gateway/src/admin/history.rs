@@ -20,7 +20,7 @@ use super::objects::{Answer, outcome};
 use super::problem::Problem;
 use super::write::{Change, Plan, Refused};
 use super::{Admin, answer};
-use crate::history::{Head, PENDING, Pending, RECORDS, Record, Written, total};
+use crate::history::{Head, KEPT, PENDING, Pending, RECORDS, Record, Written, total};
 use crate::resource::key::HEAD;
 use crate::store::{Guard, Kv, Op, StoreError};
 
@@ -82,9 +82,11 @@ fn query<T>(query: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
 async fn list(State(admin): State<Arc<Admin>>, wanted: Result<Query<Wanted>, QueryRejection>) -> Answer {
     let wanted = query(wanted)?;
     let limit = wanted.limit.unwrap_or(USUAL).min(MOST);
-    let (head, records, pending) = (admin.head().await?, admin.records().await?, admin.pending().await?);
-    let items = records.iter().rev().filter(|record| wanted.admits(record)).take(limit);
-    let items: Vec<Value> = items.map(|record| shown(record, &pending, false)).collect();
+    let (head, pending) = (admin.head().await?, admin.pending().await?);
+    let stored = admin.deps.store.list(&admin.key(RECORDS)).await.map_err(Refused::from)?.entries;
+    // One after the other: all of them read at once may be more than there is memory.
+    let items = stored.iter().rev().filter_map(readable).filter(|record| wanted.admits(record)).take(limit);
+    let items: Vec<Value> = items.map(|record| shown(&record, &pending, false)).collect();
     Ok(answer::json(&json!({"revision": head.revision, "items": items})))
 }
 
@@ -183,6 +185,11 @@ fn range(records: &[Record], after: u64, to: u64, head: Head) -> Result<Vec<&Rec
     Err(Refused::Absent(format!("record of revision {after} any more; the earliest is {first}")))
 }
 
+fn readable(kv: &Kv) -> Option<Record> {
+    let record = Record::decode(&kv.value);
+    record.inspect_err(|e| log::warn!("admin: {:?} cannot be read and is left out: {e}", kv.key)).ok()
+}
+
 impl Admin {
     async fn head(&self) -> Result<Head, Refused> {
         let kv = self.deps.store.get(&self.key(HEAD)).await?;
@@ -192,11 +199,7 @@ impl Admin {
     /// All that are kept, in order. One that cannot be read is left out, and missed where it is needed.
     async fn records(&self) -> Result<Vec<Record>, Refused> {
         let listing = self.deps.store.list(&self.key(RECORDS)).await?;
-        let records = listing.entries.iter().filter_map(|kv| {
-            let record = Record::decode(&kv.value);
-            record.inspect_err(|e| log::warn!("admin: {:?} cannot be read and is left out: {e}", kv.key)).ok()
-        });
-        Ok(records.collect())
+        Ok(listing.entries.iter().filter_map(readable).collect())
     }
 
     async fn pending(&self) -> Result<Vec<Pending>, Refused> {
@@ -259,6 +262,11 @@ async fn waiting(admin: &Admin, revision: u64) -> Result<Kv, Refused> {
     kv.ok_or_else(|| Refused::Absent(format!("revision {revision} that waits to be confirmed")))
 }
 
+/// Takes away the record of a revision that was only kept because it waited.
+fn outlived(admin: &Admin, revision: u64, head: Head) -> Option<Op> {
+    (revision + KEPT <= head.revision).then(|| Op::delete(admin.key(&Record::key(revision))))
+}
+
 struct Confirm<'a> {
     revision: u64,
     rights: &'a Rights,
@@ -266,7 +274,7 @@ struct Confirm<'a> {
 
 #[async_trait]
 impl Change for Confirm<'_> {
-    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, head: Head) -> Result<Plan, Refused> {
         let pending = waiting(admin, self.revision).await?;
         let awaited = admin.declared(&Pending::awaited_key(self.revision)).await?;
         let awaited =
@@ -279,6 +287,7 @@ impl Change for Confirm<'_> {
             plan.expect(&kv.key, Some(&kv));
             plan.beside.push(Op::delete(kv.key));
         }
+        plan.beside.extend(outlived(admin, self.revision, head));
         Ok(plan)
     }
 }
@@ -292,11 +301,12 @@ pub(super) struct Undo<'a> {
 
 #[async_trait]
 impl Change for Undo<'_> {
-    async fn plan(&self, admin: &Admin, _: Head) -> Result<Plan, Refused> {
+    async fn plan(&self, admin: &Admin, head: Head) -> Result<Plan, Refused> {
         let pending = waiting(admin, self.revision).await?;
         let mut plan = Plan::undoing(self.revision);
         plan.expect(&pending.key, Some(&pending));
         plan.beside.push(Op::delete(pending.key));
+        plan.beside.extend(outlived(admin, self.revision, head));
         let awaited = admin.key(&Pending::awaited_key(self.revision));
         match self.rights {
             Some(_) => plan.beside.push(Op::delete(awaited)),

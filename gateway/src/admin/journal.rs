@@ -5,13 +5,14 @@ use std::time::Duration;
 use super::Admin;
 use super::write::Refused;
 use crate::history::journal::{Journal, MOST_STEPS, PARTS, Step, parts};
-use crate::history::{Head, Record};
+use crate::history::{Head, Pending, Record};
 use crate::resource::key::{HEAD, JOURNAL as OPEN};
 use crate::store::{Guard, Kv, Lease, Op, Revision, StoreError};
 
 /// Parts of a change that was never begun are left for so long; it may be about to be.
 const ABANDONED: Duration = Duration::from_secs(3600);
-/// Largest record, in bytes as it is stored.
+/// Largest record, in bytes as it is stored, with what waits for its confirmation: one transaction
+/// writes both in the end, and a change that is begun must be one that can be ended.
 const LARGEST_RECORD: usize = 900 << 10;
 
 impl Admin {
@@ -33,7 +34,13 @@ impl Admin {
             confirm_within: confirm_within.map(|within| within.as_secs()),
         };
         let encoded = record.encode().map_err(|e| Refused::Change(e.to_string()))?;
-        if encoded.len() > LARGEST_RECORD {
+        let pending = match confirm_within {
+            Some(_) => {
+                serde_json::to_vec(&Pending::of(record, u64::MAX)).map_err(|e| Refused::Change(e.to_string()))?
+            }
+            None => Vec::new(),
+        };
+        if encoded.len() + pending.len() > LARGEST_RECORD {
             return Err(Refused::Change("the change is too large to be one; make it in several".into()));
         }
         store.txn(Vec::new(), vec![Op::put(self.key(&journal.record_key()), encoded)]).await?;

@@ -161,6 +161,10 @@ impl Kind {
     pub(super) fn shown(&self, value: &[u8]) -> Value {
         let mut value = serde_json::from_slice(value)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(value).into_owned()));
+        if !self.secrets.is_empty() && !value.is_object() {
+            // Where its secrets are cannot be told.
+            return "(not a JSON object, and not shown: there may be a secret in it)".into();
+        }
         for at in self.secrets {
             if let Some(secret) = value.pointer_mut(at) {
                 *secret = UNCHANGED.into();

@@ -11,7 +11,7 @@ use super::Admin;
 use crate::history::journal::Step;
 use crate::history::{Author, Head, KEPT, PENDING, Pending, Record, Written};
 use crate::resource::Invalid;
-use crate::resource::key::HEAD;
+use crate::resource::key::{HEAD, JOURNAL};
 use crate::store::{Guard, Kv, Lease, MAX_TXN_BYTES, MAX_TXN_OPS, Op, Revision, StoreError};
 
 /// How often a change is planned before it is given up.
@@ -252,6 +252,8 @@ impl Admin {
         }
         self.check_awaited(&plan, &done.written).await?;
         plan.expect(&head_key, read.as_ref());
+        // A large change may have been begun after this looked for one and before it read the head.
+        plan.demand(Guard::Absent(self.key(JOURNAL)));
         let mut record = Record {
             revision: head.revision + u64::from(!done.written.is_empty()),
             time: now_ms(),
@@ -291,14 +293,13 @@ impl Admin {
         let encoded = record.encode().map_err(|e| Refused::Change(format!("no record can be made of it: {e}")))?;
         ops.push(Op::put(self.key(&Record::key(record.revision)), encoded));
         if let Some(old) = record.revision.checked_sub(KEPT).filter(|old| *old > 0) {
-            ops.push(Op::delete(self.key(&Record::key(old))));
+            // One that may have to be undone is kept until that is decided.
+            if self.deps.store.get(&self.key(&Pending::key(old))).await?.is_none() {
+                ops.push(Op::delete(self.key(&Record::key(old))));
+            }
         }
         let Some(within) = confirm_within else { return Ok((ops, None)) };
-        let pending = Pending {
-            revision: record.revision,
-            until: until(now_ms(), within),
-            keys: record.written.iter().map(|written| written.key.clone()).collect(),
-        };
+        let pending = Pending::of(record, until(now_ms(), within));
         let lease = Lease::Attach(self.deps.store.grant_lease(within).await?);
         let awaited = self.key(&Pending::awaited_key(pending.revision));
         ops.push(Op::put(self.key(&Pending::key(pending.revision)), json(&pending)));

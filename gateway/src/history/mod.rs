@@ -102,9 +102,12 @@ impl Record {
     /// As it is stored.
     ///
     /// # Errors
-    /// Never in practice.
+    /// When it is too large to be read again.
     pub fn encode(&self) -> std::io::Result<Bytes> {
         let json = serde_json::to_vec(self)?;
+        if json.len() as u64 > LARGEST {
+            return Err(std::io::Error::other("it is too large"));
+        }
         if json.len() < COMPRESSED_FROM {
             return Ok(json.into());
         }
@@ -144,6 +147,13 @@ pub struct Pending {
 }
 
 impl Pending {
+    /// That of a revision.
+    #[must_use]
+    pub fn of(record: &Record, until: u64) -> Self {
+        let keys = record.written.iter().map(|written| written.key.clone()).collect();
+        Self { revision: record.revision, until, keys }
+    }
+
     /// Its key, without the data prefix.
     #[must_use]
     pub fn key(revision: u64) -> String {

@@ -3,7 +3,7 @@
 //! Bounded by the number of series and of steps; what is beyond that is summed in one series, `other`.
 //! Steps without requests take no room.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
@@ -122,12 +122,15 @@ struct Track {
 }
 
 impl Track {
-    fn read(&mut self, at: u64, now: &Figures) {
+    /// What there was since the last reading.
+    fn advance(&mut self, now: &Figures) -> Figures {
         let figures = now.since(&self.last);
         self.last = *now;
-        if figures.requests > 0 {
-            self.steps.push_back(Kept::from(&Point { at, figures }));
-        }
+        figures
+    }
+
+    fn keep(&mut self, at: u64, figures: Figures) {
+        self.steps.push_back(Kept::from(&Point { at, figures }));
     }
 
     fn forget_before(&mut self, oldest: u64) {
@@ -144,10 +147,9 @@ pub struct Hour(Mutex<Table>);
 
 #[derive(Default)]
 struct Table {
+    /// All that ever had a request and is still there; those with steps have a place of their own.
     tracks: HashMap<[String; 2], Track>,
     other: Track,
-    /// Whether there ever were more than have a series of their own.
-    is_over: bool,
 }
 
 impl Hour {
@@ -159,30 +161,35 @@ impl Hour {
     fn read_within(&self, at: u64, readings: impl Iterator<Item = ([String; 2], Figures)>, most: usize) {
         let mut table = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let table = &mut *table;
+        let oldest = at.saturating_sub((STEPS - 1) * STEP);
+        // What had no request for an hour gives its place up.
+        table.tracks.values_mut().chain([&mut table.other]).for_each(|track| track.forget_before(oldest));
+        let mut places = table.tracks.values().filter(|track| !track.steps.is_empty()).count();
         let mut rest = Figures::default();
-        let mut gone: std::collections::HashSet<[String; 2]> = table.tracks.keys().cloned().collect();
+        let mut gone: HashSet<[String; 2]> = table.tracks.keys().cloned().collect();
         for (names, now) in readings {
             gone.remove(&names);
-            if let Some(track) = table.tracks.get_mut(&names) {
-                track.read(at, &now);
-            } else if now.requests == 0 {
-                // It need not have a place yet.
-            } else if table.tracks.len() < most && names[0] != OTHER {
-                let mut track = Track::default();
-                if table.is_over {
-                    // What it had was counted with the others, perhaps.
-                    track.last = now;
-                }
-                track.read(at, &now);
-                table.tracks.insert(names, track);
+            if now.requests == 0 && !table.tracks.contains_key(&names) {
+                continue;
+            }
+            let has_name = names[0] != OTHER;
+            let track = table.tracks.entry(names).or_default();
+            let figures = track.advance(&now);
+            if figures.requests == 0 {
+                continue;
+            }
+            let is_new = track.steps.is_empty();
+            if has_name && (!is_new || places < most) {
+                places += usize::from(is_new);
+                track.keep(at, figures);
             } else {
-                table.is_over = true;
-                rest.add(&now);
+                rest.add(&figures);
             }
         }
-        table.other.read(at, &rest);
-        let oldest = at.saturating_sub((STEPS - 1) * STEP);
-        table.other.forget_before(oldest);
+        if rest.requests > 0 {
+            table.other.keep(at, rest);
+            table.other.forget_before(oldest);
+        }
         table.tracks.retain(|names, track| {
             track.forget_before(oldest);
             !(track.steps.is_empty() && gone.contains(names))
@@ -254,7 +261,25 @@ mod tests {
         read(&hour, 10_010, &[("b", 2), ("c", 9), ("d", 4)]);
         read(&hour, 10_020, &[("b", 2), ("c", 11), ("d", 4)]);
         assert_eq!(requests(&hour, "a"), []);
-        assert_eq!(requests(&hour, "c").last(), Some(&(10_020, 2)));
+        assert_eq!(requests(&hour, "c"), [(10_010, 4), (10_020, 2)]);
+    }
+
+    #[test]
+    fn what_idles_for_an_hour_gives_its_place_to_what_does_not() {
+        let hour = Hour::default();
+        read(&hour, 100, &[("a", 1), ("b", 2), ("busy", 3)]);
+        read(&hour, 5_000, &[("a", 1), ("b", 2), ("busy", 9)]);
+        assert_eq!(requests(&hour, "busy"), [(5_000, 6)]);
+        read(&hour, 5_010, &[("a", 2), ("b", 2), ("busy", 10)]);
+        assert_eq!((requests(&hour, "a"), requests(&hour, "busy")), (vec![(5_010, 1)], vec![(5_000, 6), (5_010, 1)]));
+    }
+
+    #[test]
+    fn requests_of_the_rest_are_counted_when_one_of_it_disappears() {
+        let hour = Hour::default();
+        read(&hour, 100, &[("a", 1), ("b", 1), ("c", 1000), ("d", 1)]);
+        read(&hour, 110, &[("a", 1), ("b", 1), ("d", 8)]);
+        assert_eq!(requests(&hour, "other"), [(100, 1001), (110, 7)]);
     }
 
     #[test]

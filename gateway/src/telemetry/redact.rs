@@ -10,7 +10,7 @@ use percent_encoding::percent_decode;
 pub(super) const REDACTED: &str = "[redacted]";
 
 /// Parts of names whose values are secret.
-const SECRET: [&str; 11] = [
+const SECRET: [&str; 14] = [
     "token",
     "secret",
     "password",
@@ -22,16 +22,25 @@ const SECRET: [&str; 11] = [
     "session",
     "signature",
     "jwt",
+    "assertion",
+    "saml",
+    "x-auth",
 ];
+
+/// Whole names: short words that are parts of harmless ones.
+const SECRET_NAMES: [&str; 8] = ["sig", "code", "auth", "pwd", "pass", "otp", "pin", "sid"];
 
 /// What separates the parameters of a query, or ends one that is in the midst of a text.
 const SEPARATORS: &[u8] = b"?&;,#<>\"' \t";
+
+/// How often a value may be encoded to be looked into.
+const NESTED: u8 = 3;
 
 /// Whether the value of a header or parameter of this name is secret.
 pub(super) fn is_secret(name: &[u8]) -> bool {
     let name: Cow<'_, [u8]> = percent_decode(name).into();
     let name = String::from_utf8_lossy(&name).to_ascii_lowercase();
-    SECRET.iter().any(|part| name.contains(part))
+    SECRET.iter().any(|part| name.contains(part)) || SECRET_NAMES.contains(&name.as_str())
 }
 
 /// The value of a header. URLs in it lose the secrets of their queries, and who logs in by them.
@@ -39,28 +48,54 @@ pub(super) fn value(name: &[u8], value: &[u8]) -> String {
     if is_secret(name) { REDACTED.to_owned() } else { text(value) }
 }
 
-/// A text, such as a request's target, that may have a query or be a URL.
+/// A text, such as a request's target, that may have a query or fragment, or be a URL.
 pub(super) fn text(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let text = without_users(&text);
-    let Some(query) = text.find('?') else { return text.into_owned() };
+    let Some(query) = text.find(['?', '#']) else { return text.into_owned() };
     let (path, query) = text.split_at(query);
     let mut shown = String::with_capacity(text.len());
     shown.push_str(path);
+    let is_separator = |c: char| u8::try_from(c).is_ok_and(|c| SEPARATORS.contains(&c));
     // Separators are ASCII, so no character is cut.
-    for part in query.split_inclusive(|c: char| u8::try_from(c).is_ok_and(|c| SEPARATORS.contains(&c))) {
-        let end = part.trim_end_matches(|c: char| u8::try_from(c).is_ok_and(|c| SEPARATORS.contains(&c)));
+    let mut follows_secret = false;
+    for part in query.split_inclusive(is_separator) {
+        let end = part.trim_end_matches(is_separator);
         match end.split_once('=') {
-            Some((name, _)) if is_secret(name.as_bytes()) => {
+            Some((name, value)) if is_secret(name.as_bytes()) || has_secret(value, NESTED) => {
                 shown.push_str(name);
                 shown.push('=');
                 shown.push_str(REDACTED);
-                shown.push_str(&part[end.len()..]);
+                follows_secret = true;
             }
-            _ => shown.push_str(part),
+            Some(_) => {
+                shown.push_str(end);
+                follows_secret = false;
+            }
+            // A value may have separators in it.
+            None if follows_secret && !end.is_empty() => shown.push_str(REDACTED),
+            None => shown.push_str(end),
         }
+        shown.push_str(&part[end.len()..]);
+        // These two end any value.
+        follows_secret &= !part.ends_with(['&', '>']);
     }
     shown
+}
+
+/// Whether a value is a URL, percent-encoded, that has a secret.
+fn has_secret(value: &str, depth: u8) -> bool {
+    if depth == 0 || !value.contains('%') {
+        return false;
+    }
+    let decoded: Cow<'_, [u8]> = percent_decode(value.as_bytes()).into();
+    let decoded = String::from_utf8_lossy(&decoded);
+    let is_pair_secret = |part: &str| {
+        part.split_once('=').is_some_and(|(name, value)| is_secret(name.as_bytes()) || has_secret(value, depth - 1))
+    };
+    without_users(&decoded) != decoded
+        || decoded.split(['?', '&', '#', ';']).skip(1).any(is_pair_secret)
+        || has_secret(&decoded, depth - 1)
 }
 
 /// Without `user:password@` of URLs.
@@ -101,6 +136,7 @@ mod tests {
             "X-Amz-Security-Token",
             "apikey",
             "X-Session-Id",
+            "X-Auth",
         ] {
             assert_eq!(value(name.as_bytes(), b"canary"), REDACTED, "{name}");
         }
@@ -126,6 +162,13 @@ mod tests {
             ),
             ("/a?用户=1&token=canary", "/a?用户=1&token=[redacted]"),
             ("/a?token=", "/a?token=[redacted]"),
+            ("https://app/cb#access_token=canary&state=1", "https://app/cb#access_token=[redacted]&state=1"),
+            ("/a?password=a,canary;canary&x=1", "/a?password=[redacted],[redacted];[redacted]&x=1"),
+            ("/a?sig=canary&code=canary&design=1", "/a?sig=[redacted]&code=[redacted]&design=1"),
+            ("/a?to=https%3A%2F%2Fh%3Fx%3D1%26token%3Dcanary", "/a?to=[redacted]"),
+            ("/a?to=https%3A%2F%2Fu%3Acanary%40h%2F", "/a?to=[redacted]"),
+            ("/a?to=https%3A%2F%2Fh%3Fx%3D1", "/a?to=https%3A%2F%2Fh%3Fx%3D1"),
+            ("/a?to=https%253A%252F%252Fh%253Ftoken%253Dcanary", "/a?to=[redacted]"),
         ] {
             assert_eq!(text(given.as_bytes()), shown, "{given}");
         }

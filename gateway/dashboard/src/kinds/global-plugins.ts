@@ -1,15 +1,25 @@
-// Global plugins: what runs for all routes.
+// Plugins that run on every route.
 
-import { code, type Kind } from "./kind";
+import type { Kind } from "./kind";
 
-export const globalPlugins: Kind = {
-  id: "global-plugins",
+const kind: Kind = {
+  path: "global-plugins",
   schema: "GlobalPlugin",
-  columns: [{ field: "config", show: ({ value }) => code(JSON.stringify(value.config ?? {})) }],
+  naming: "given",
+  columns: [
+    { field: "", cell: "name", isSortable: true },
+    { field: "config", cell: "code" },
+    { field: "labels", cell: "labels" },
+    { field: "status", cell: "on", width: 90 },
+  ],
   filters: [{ field: "status", values: ["1", "0"] }],
-  groups: [{ title: "objects.basics", fields: ["status", "config"] }],
+  groups: [
+    { title: "state", fields: ["status"] },
+    { title: "notes", fields: ["labels"] },
+  ],
   begin: () => ({ status: 1, config: {} }),
-  naming: "plugin",
-  hasSwitch: { isOnByDefault: true },
-  special: { config: "plugin-config" },
+  switch: { field: "status", on: 1, off: 0 },
+  service: () => undefined,
+  parts: ["plugin"],
 };
+export default kind;

@@ -1,66 +1,57 @@
-// What a description of a kind of object says. The list and the editor read it; nothing else knows of kinds.
+// What a kind of object is described by. The screens know no kind; they read this.
 
 import type { Item, Stored } from "@/api/types";
-import type { Tone } from "@/components/StateTag.vue";
 
-export type Shown =
-  | { as: "text"; text: string }
-  | { as: "code"; text: string }
-  | { as: "codes"; texts: string[] }
-  | { as: "link"; kind: string; name: string }
-  /** `text` is a key of the texts. */
-  | { as: "state"; text: string; tone: Tone; values?: Record<string, unknown> };
+export type Cell = "name" | "code" | "text" | "list" | "labels" | "number" | "time" | "on" | "service" | "state" | "ends";
 
 export interface Column {
-  /** The field's path; also what it is sorted by. */
+  /** Where in the value, such as `details.names`; the item's name where it is empty. */
   field: string;
+  cell: Cell;
+  width?: number;
   isSortable?: boolean;
-  show(item: Item): Shown;
 }
 
-export interface Filter {
-  field: string;
-  /** The values to choose from, each named by `objects.<field>.<value>` or itself; anything may be typed when absent. */
-  values?: string[];
-}
-
+/** Fields that belong together. What no group names is under "more". */
 export interface Group {
-  /** A key of the texts. */
+  /** A key of the texts `groups.*`. */
   title: string;
   fields: string[];
 }
 
 export interface Kind {
-  id: string;
+  /** Its place in the API. */
+  path: string;
   /** The name of its schema in the API's description. */
   schema: string;
+  /** Who names an object: who makes it, who makes it if they like, or what is in it. */
+  naming: "given" | "optional" | "made";
   columns: Column[];
-  filters: Filter[];
-  /** Fields in the form, in their order. What the schema has beside them comes last, under "Advanced". */
+  /** Fields one may want to see only some values of. */
+  filters: { field: string; values?: string[] }[];
   groups: Group[];
-  /** A new one. */
-  begin(): Stored;
-  /** How a new one gets its name. */
-  naming: "required" | "optional" | "plugin" | "node";
-  /** Whether it can be switched on and off by `status`; and whether it is on when nothing is said. */
-  hasSwitch?: { isOnByDefault: boolean };
-  /** Whether one may be in use without being declared, as a service that has nodes only. */
-  mayBeUndeclared?: boolean;
-  /** The service it belongs to, on which it depends who may change it. */
-  service?(name: string, value: Stored): string;
-  /** Fields drawn by a component of their own instead of the schema's form. */
-  special?: Record<string, "plugins" | "plugin-config" | "pem" | "service" | "hidden">;
-  /** Fields that the server adds to what it shows, and that are not sent back. */
-  shownOnly?: string[];
+  /** What a new one begins with. */
+  begin: () => Stored;
+  /** The field by which it is on or off. */
+  switch?: { field: string; on: unknown; off: unknown };
+  /** The service whose editors may change it. */
+  service: (name: string, value: Stored) => string | undefined;
+  /** What people call one of it, where that is not its name. */
+  title?: (item: Item) => string;
+  /** It is there, as the defaults have it, when nothing is stored of it. */
+  isImplied?: boolean;
+  /** Parts of its screen that only it has. */
+  parts?: ("plugins" | "plugin" | "nodes" | "certificate")[];
 }
 
-export const text = (value: unknown): Shown => ({ as: "text", text: value == null ? "–" : String(value) });
-export const code = (value: unknown): Shown => ({ as: "code", text: value == null ? "–" : String(value) });
-export function codes(value: unknown): Shown {
-  return { as: "codes", texts: Array.isArray(value) ? value.map(String) : [] };
+export function text(value: Stored, field: string): string | undefined {
+  const found = value[field];
+  return typeof found === "string" && found !== "" ? found : undefined;
 }
-export const asText = (value: unknown): string => (typeof value === "string" ? value : "");
 
-export function isOn(kind: Kind, value: Stored): boolean {
-  return value.status === undefined ? (kind.hasSwitch?.isOnByDefault ?? true) : value.status === 1;
+/** The value at a dotted place. */
+export function at(value: unknown, field: string): unknown {
+  return field
+    .split(".")
+    .reduce<unknown>((found, part) => (typeof found === "object" && found !== null ? (found as Stored)[part] : undefined), value);
 }

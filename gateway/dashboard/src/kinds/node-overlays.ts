@@ -1,27 +1,25 @@
-// Node overlays: what operators say of a node, over what the node says of itself.
+// An operator's word on a node, whoever registered it.
 
-import { asText, text, type Kind } from "./kind";
+import type { Kind } from "./kind";
 
-const tones = { enabled: "good", drain: "odd", disabled: "quiet" } as const;
-
-export const nodeOverlays: Kind = {
-  id: "node-overlays",
+const kind: Kind = {
+  path: "node-overlays",
   schema: "NodeOverlay",
+  naming: "given",
+  isImplied: true,
   columns: [
-    {
-      field: "state",
-      isSortable: true,
-      show: ({ value }) => {
-        const state = (asText(value.state) || "enabled") as keyof typeof tones;
-        return { as: "state", text: `objects.state.${state}`, tone: tones[state] ?? "plain" };
-      },
-    },
-    { field: "weight", isSortable: true, show: ({ value }) => text(value.weight) },
+    { field: "", cell: "name", isSortable: true },
+    { field: "state", cell: "state", isSortable: true },
+    { field: "weight", cell: "number", width: 120 },
+    { field: "labels", cell: "labels" },
   ],
   filters: [{ field: "state", values: ["enabled", "drain", "disabled"] }],
-  groups: [{ title: "objects.basics", fields: ["state", "weight"] }],
+  groups: [
+    { title: "overlay", fields: ["state", "weight"] },
+    { title: "notes", fields: ["labels"] },
+  ],
   begin: () => ({ state: "enabled" }),
-  naming: "node",
-  // A node's name begins with its service's.
-  service: (name) => name.slice(0, Math.max(0, name.lastIndexOf("."))),
+  // The name is the node's: its service, a dot, and a digest without one.
+  service: (name) => (name.includes(".") ? name.slice(0, name.lastIndexOf(".")) : undefined),
 };
+export default kind;

@@ -1,25 +1,27 @@
-// Nodes: where a service listens.
+// Where services listen. Those that services register themselves are shown, and not changed here.
 
-import { asText, code, text, type Kind } from "./kind";
+import { text, type Kind } from "./kind";
 
-export const nodes: Kind = {
-  id: "nodes",
+const kind: Kind = {
+  path: "nodes",
   schema: "Node",
+  naming: "made",
   columns: [
-    { field: "upstream", isSortable: true, show: ({ value }) => code(value.upstream) },
-    { field: "service_name", isSortable: true, show: ({ value }) => ({ as: "link", kind: "services", name: asText(value.service_name) }) },
-    { field: "weight", isSortable: true, show: ({ value }) => text(value.weight ?? 1) },
-    {
-      field: "registered",
-      show: ({ registered }) => ({ as: "state", text: registered ? "objects.registered" : "objects.declared", tone: registered ? "odd" : "plain" }),
-    },
+    { field: "upstream", cell: "name", isSortable: true },
+    { field: "service_name", cell: "service", isSortable: true },
+    { field: "weight", cell: "number", width: 100, isSortable: true },
+    { field: "labels", cell: "labels" },
+    { field: "time", cell: "time", width: 170, isSortable: true },
+    { field: "status", cell: "on", width: 90 },
   ],
   filters: [{ field: "service_name" }, { field: "status", values: ["1", "0"] }],
-  groups: [{ title: "objects.basics", fields: ["service_name", "upstream", "weight", "status"] }],
+  groups: [
+    { title: "node", fields: ["service_name", "upstream", "weight", "status"] },
+    { title: "notes", fields: ["labels"] },
+  ],
   begin: () => ({ service_name: "", upstream: "", weight: 1, status: 1 }),
-  naming: "optional",
-  hasSwitch: { isOnByDefault: true },
-  service: (_name, value) => asText(value.service_name),
-  special: { service_name: "service" },
-  shownOnly: ["key", "time"],
+  switch: { field: "status", on: 1, off: 0 },
+  service: (_name, value) => text(value, "service_name"),
+  title: (item) => text(item.value, "upstream") ?? item.name,
 };
+export default kind;

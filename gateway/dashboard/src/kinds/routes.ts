@@ -1,31 +1,32 @@
-// Routes: which requests go to which service, through which plugins.
+// Which requests go to which service, through which plugins.
 
-import { asText, code, codes, text, type Kind } from "./kind";
+import { text, type Kind } from "./kind";
 
-export const routes: Kind = {
-  id: "routes",
+const kind: Kind = {
+  path: "routes",
   schema: "Route",
-  columns: [
-    { field: "prefix", isSortable: true, show: ({ value }) => code(value.prefix) },
-    { field: "hosts", show: ({ value }) => codes(value.hosts) },
-    { field: "service_name", isSortable: true, show: ({ value }) => ({ as: "link", kind: "services", name: asText(value.service_name) }) },
-    { field: "protocol", isSortable: true, show: ({ value }) => text(value.protocol ?? "http") },
-    { field: "plugins", show: ({ value }) => codes(value.plugins) },
-  ],
-  filters: [
-    { field: "service_name" },
-    { field: "status", values: ["1", "0"] },
-    { field: "protocol", values: ["http", "grpc"] },
-  ],
-  groups: [
-    { title: "objects.basics", fields: ["prefix", "service_name", "protocol", "status"] },
-    { title: "objects.matching", fields: ["hosts", "methods"] },
-    { title: "objects.plugins", fields: ["plugins"] },
-  ],
-  begin: () => ({ prefix: "", service_name: "", protocol: "http", status: 1, plugins: [] }),
   naming: "optional",
-  hasSwitch: { isOnByDefault: false },
-  service: (_name, value) => asText(value.service_name),
-  special: { plugins: "plugins", props: "hidden", service_name: "service" },
-  shownOnly: ["key", "time"],
+  columns: [
+    { field: "prefix", cell: "name", isSortable: true },
+    { field: "hosts", cell: "list" },
+    { field: "service_name", cell: "service", isSortable: true },
+    { field: "protocol", cell: "text", width: 100 },
+    { field: "plugins", cell: "list" },
+    { field: "labels", cell: "labels" },
+    { field: "time", cell: "time", width: 170, isSortable: true },
+    { field: "status", cell: "on", width: 90 },
+  ],
+  filters: [{ field: "service_name" }, { field: "protocol", values: ["http", "grpc"] }, { field: "status", values: ["1", "0"] }],
+  groups: [
+    { title: "match", fields: ["prefix", "hosts", "methods", "headers", "query", "priority"] },
+    { title: "target", fields: ["service_name", "protocol", "status"] },
+    { title: "limits", fields: ["timeouts", "retry", "max_body_size"] },
+    { title: "notes", fields: ["labels"] },
+  ],
+  begin: () => ({ prefix: "", hosts: [], service_name: "", protocol: "http", status: 1, plugins: ["tracing"] }),
+  switch: { field: "status", on: 1, off: 0 },
+  service: (_name, value) => text(value, "service_name"),
+  title: (item) => text(item.value, "prefix") ?? item.name,
+  parts: ["plugins"],
 };
+export default kind;

@@ -1,25 +1,27 @@
-// Services: how requests are shared among nodes, and how nodes are watched.
+// How the nodes of a service are chosen, reached, watched and spared.
 
-import { text, type Kind } from "./kind";
+import type { Kind } from "./kind";
 
-export const services: Kind = {
-  id: "services",
+const kind: Kind = {
+  path: "services",
   schema: "Service",
+  naming: "given",
+  isImplied: true,
   columns: [
-    { field: "balancer", isSortable: true, show: ({ value }) => text(value.balancer ?? "round_robin") },
-    { field: "protocol", isSortable: true, show: ({ value }) => text(value.protocol ?? "http1") },
-    { field: "max_tries", isSortable: true, show: ({ value }) => text(value.max_tries) },
+    { field: "", cell: "name", isSortable: true },
+    { field: "balancer", cell: "text", isSortable: true },
+    { field: "protocol", cell: "text" },
+    { field: "labels", cell: "labels" },
   ],
-  filters: [
-    { field: "balancer", values: ["round_robin", "random", "least_requests", "ewma", "hash"] },
-    { field: "protocol", values: ["http1", "http2", "auto"] },
-  ],
+  filters: [{ field: "balancer", values: ["round_robin", "random", "least_requests", "ewma", "hash"] }],
   groups: [
-    { title: "objects.basics", fields: ["balancer", "hash", "protocol", "max_tries"] },
-    { title: "objects.watching", fields: ["health"] },
+    { title: "balancing", fields: ["balancer", "hash", "slow_start", "limits"] },
+    { title: "reaching", fields: ["protocol", "tls", "proxy_protocol", "timeouts"] },
+    { title: "failing", fields: ["max_tries", "retry", "health"] },
+    { title: "notes", fields: ["labels"] },
   ],
-  begin: () => ({}),
-  naming: "required",
-  mayBeUndeclared: true,
+  begin: () => ({ balancer: "round_robin" }),
   service: (name) => name,
+  parts: ["nodes"],
 };
+export default kind;

@@ -15,6 +15,13 @@ use crate::admin::openapi::{Api, Operation};
 
 const COOKIE: &str = "Set-Cookie";
 
+/// How one may log in.
+#[derive(ToSchema)]
+struct Ways {
+    /// Whether an OpenID Connect provider is set up; begin at `/oidc/login`.
+    oidc: bool,
+}
+
 /// A session that has begun.
 #[derive(ToSchema)]
 struct Session {
@@ -189,6 +196,12 @@ fn logins(api: &mut Api) {
             .refuses(&[401, 413, 422]),
     );
     api.add(
+        Operation::get("/login", "How one may log in")
+            .about("With a password always; this says what else.")
+            .public()
+            .answers::<Ways>(200, "The ways."),
+    );
+    api.add(
         Operation::post("/logout", "End the caller's login")
             .about("An API token goes on being good.")
             .answers_nothing(204, "It has ended.")
@@ -269,6 +282,14 @@ fn accounts(api: &mut Api) {
             .answers::<User>(200, "It is changed.")
             .with("ETag", "Its version.")
             .refuses(&[428]),
+    );
+    api.add(
+        changes(preconditions(user(Operation::patch(one, "Change fields of an account"))))
+            .about("A JSON merge patch (RFC 7396): fields replace those that are there, null removes one.")
+            .takes_as(&["application/merge-patch+json", "application/json"], ObjectBuilder::new(), "The fields.")
+            .answers::<User>(200, "It is changed.")
+            .with("ETag", "Its version.")
+            .refuses(&[404]),
     );
     api.add(
         preconditions(user(Operation::delete(one, "Delete an account")))

@@ -23,7 +23,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
 }
 
 pub(super) fn open_router() -> Router<Arc<Admin>> {
-    Router::new().route("/login", post(login))
+    Router::new().route("/login", post(login).get(ways))
 }
 
 /// Who wants to log in.
@@ -37,6 +37,11 @@ pub(super) struct Credentials {
     /// The code of the authenticator app, where there is one.
     #[serde(default)]
     totp: Option<String>,
+}
+
+/// `GET /admin/v2/login`: how one can log in, which the panel asks before anyone has.
+async fn ways(State(admin): State<Arc<Admin>>) -> Response {
+    answer::json(&json!({"oidc": admin.oidc.is_some()}))
 }
 
 async fn login(

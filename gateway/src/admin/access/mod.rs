@@ -82,6 +82,11 @@ async fn json<T: DeserializeOwned>(body: Body) -> Result<T, Problem> {
     let body = body::read(body).await.map_err(|s| Problem::new(s, "the body cannot be read, or is too large"))?;
     let value: Value = serde_json::from_slice(&body)
         .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("the body is not JSON: {e}")))?;
+    parsed(value)
+}
+
+/// Reads JSON as what it should be.
+fn parsed<T: DeserializeOwned>(value: Value) -> Result<T, Problem> {
     serde_path_to_error::deserialize(value).map_err(|e| {
         let path = e.path().to_string();
         Problem::at(if path == "." { "" } else { &path }, e.inner())

@@ -16,7 +16,7 @@ use utoipa::ToSchema;
 use super::{Answer, Caller, TRIES, absent, check_match, check_services, check_text, failed, tagged, unchanged};
 use crate::admin::auth::{self, Entry, Role, Services, TOTP, USERS, User};
 use crate::admin::problem::Problem;
-use crate::admin::{Admin, answer};
+use crate::admin::{Admin, answer, objects};
 use crate::store::{Guard, Kv, Op, StoreError};
 
 /// Most accounts.
@@ -25,12 +25,12 @@ const MAX_USERS: usize = 1_000;
 pub(super) fn router() -> Router<Arc<Admin>> {
     Router::new()
         .route("/users", get(list))
-        .route("/users/{name}", get(one).put(put).delete(delete))
+        .route("/users/{name}", get(one).put(put).patch(patch).delete(delete))
         .route("/users/{name}/totp", axum::routing::delete(drop_totp))
         .route("/users/{name}/sessions", axum::routing::delete(end_sessions))
 }
 
-/// What a put says. What is only shown may be put back, and means nothing.
+/// What a put says, and what a patch comes to. What is only shown may be sent back, and means nothing.
 #[derive(Deserialize, ToSchema)]
 #[schema(as = UserChange)]
 #[serde(deny_unknown_fields)]
@@ -96,35 +96,85 @@ async fn one(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: 
 
 async fn put(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: Caller, body: Body) -> Answer {
     caller.administers()?;
-    let wanted: Wanted = super::json(body).await?;
-    check(&wanted)?;
-    let key = key(&admin, &name)?;
+    let object: Map<String, Value> = super::json(body).await?;
+    check(&wanted(object.clone())?)?;
+    save(&admin, &name, &caller, &Edit::Replace(object)).await
+}
+
+async fn patch(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: Caller, body: Body) -> Answer {
+    caller.administers()?;
+    save(&admin, &name, &caller, &Edit::Merge(super::json(body).await?)).await
+}
+
+/// How an account is changed.
+enum Edit {
+    Replace(Map<String, Value>),
+    /// RFC 7396.
+    Merge(Map<String, Value>),
+}
+
+impl Edit {
+    fn password(&self) -> Option<&str> {
+        let (Self::Replace(object) | Self::Merge(object)) = self;
+        object.get("password").and_then(Value::as_str)
+    }
+
+    /// The account as it is wanted; refused when that takes a version, or an account, that is not there.
+    fn wanted(&self, admin: &Admin, name: &str, caller: &Caller, before: Option<&User>) -> Result<Wanted, Problem> {
+        match (self, before) {
+            (Self::Replace(_), Some(_)) if !caller.headers.contains_key(http::header::IF_MATCH) => {
+                let detail = "there is such a user: send If-Match with the ETag you read, or `If-Match: *`";
+                Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail))
+            }
+            (Self::Replace(object), _) => wanted(object.clone()),
+            (Self::Merge(object), Some(before)) => {
+                let mut merged = shown(admin, name, before);
+                objects::merge(&mut merged, &Value::Object(object.clone()));
+                let wanted: Wanted = super::parsed(merged)?;
+                check(&wanted)?;
+                Ok(wanted)
+            }
+            (Self::Merge(_), None) if admin.auth.configured().contains_key(name) => Err(in_the_configuration()),
+            (Self::Merge(_), None) => Err(absent("user")),
+        }
+    }
+}
+
+fn wanted(object: Map<String, Value>) -> Result<Wanted, Problem> {
+    super::parsed(Value::Object(object))
+}
+
+async fn save(admin: &Admin, name: &str, caller: &Caller, edit: &Edit) -> Answer {
+    let key = key(admin, name)?;
+    if let Some(password) = edit.password() {
+        super::check_password("password", password)?;
+    }
     // Made before the store is read: it takes a while.
-    let generated = wanted.password.is_none().then(auth::generate_password);
-    let password = wanted.password.as_ref().or(generated.as_ref()).map_or("", String::as_str);
+    let generated = edit.password().is_none().then(auth::generate_password);
+    let password = edit.password().or(generated.as_deref()).unwrap_or_default();
     let hash = auth::hash(password).await.map_err(|e| failed(&e))?;
     for _ in 0..TRIES {
         let kv = admin.deps.store.get(&key).await.map_err(|e| failed(&e))?;
         check_match(&caller.headers, kv.as_ref())?;
-        if kv.is_some() && !caller.headers.contains_key(http::header::IF_MATCH) {
-            let detail = "there is such a user: send If-Match with the ETag you read, or `If-Match: *`";
-            return Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail));
-        }
         let before = kv.as_ref().and_then(read);
-        let user = changed(&name, &wanted, before.as_ref(), &hash);
+        if kv.is_some() && before.is_none() && matches!(edit, Edit::Merge(_)) {
+            return Err(Problem::new(StatusCode::CONFLICT, "the account cannot be read; replace it"));
+        }
+        let there = kv.as_ref().map(|_| before.clone().unwrap_or_default());
+        let user = changed(name, &edit.wanted(admin, name, caller, there.as_ref())?, before.as_ref(), &hash);
         let mut guards = vec![unchanged(&key, kv.as_ref())];
         if before.is_none() {
-            check_room(&admin).await?;
+            check_room(admin).await?;
         }
         if !user.rights().may_administer() {
-            guards.extend(if_last(&admin, &name, before.as_ref()).await?);
+            guards.extend(if_last(admin, name, before.as_ref()).await?);
         }
         let action = if before.is_none() { "user.created" } else { "user.changed" };
-        let entry = Entry::by(&caller.principal, caller.from, action).to(&name).saying(rights_text(&user));
+        let entry = Entry::by(&caller.principal, caller.from, action).to(name).saying(rights_text(&user));
         let ops = vec![Op::put(key.clone(), auth::json(&user).map_err(|e| failed(&e))?)];
         match admin.auth.change(guards, ops, Some(&entry)).await {
             Ok(revision) => {
-                let mut body = shown(&admin, &name, &user);
+                let mut body = shown(admin, name, &user);
                 let status = if before.is_none() { StatusCode::CREATED } else { StatusCode::OK };
                 if let (None, Some(generated)) = (&before, &generated) {
                     body["password"] = generated.as_str().into();
@@ -153,7 +203,9 @@ async fn delete(State(admin): State<Arc<Admin>>, Path(name): Path<String>, calle
         if !becomes_configured {
             guards.extend(if_last(&admin, &name, read(&kv).as_ref()).await?);
         }
-        let ops = vec![Op::delete(key.clone()), Op::delete(admin.key(&format!("{TOTP}{name}")))];
+        let mut ops = vec![Op::delete(key.clone()), Op::delete(admin.key(&format!("{TOTP}{name}")))];
+        // An account of the configuration may take its place, with rights that these were not begun with.
+        ops.extend(admin.auth.session_ends(&name));
         let entry = Entry::by(&caller.principal, caller.from, "user.deleted").to(&name);
         match admin.auth.change(guards, ops, Some(&entry)).await {
             Ok(_) => return Ok(StatusCode::NO_CONTENT.into_response()),

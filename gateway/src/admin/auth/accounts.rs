@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
+use super::audit::{self, Entry};
 use super::rights::{Rights, Role, Services};
 use super::totp::TOTP;
 use super::{password, token};
@@ -118,7 +119,12 @@ pub async fn reset_password(store: &SharedStore, prefix: &str, name: &str) -> Re
         user.password_hash.clone_from(&password_hash);
         user.tokens_from = token::now();
         // Who lost the phone has lost the password too, as far as this command is concerned.
-        let ops = vec![Op::put(key.clone(), json(&user)?), Op::delete(format!("{prefix}{TOTP}{name}"))];
+        let entry = Entry::by_command("password.reset").to(name);
+        let ops = vec![
+            Op::put(key.clone(), json(&user)?),
+            Op::delete(format!("{prefix}{TOTP}{name}")),
+            audit::op(prefix, &entry),
+        ];
         match store.txn(vec![guard], ops).await {
             Ok(_) => return Ok(password),
             Err(StoreError::Conflict) => {}

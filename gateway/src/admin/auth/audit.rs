@@ -64,6 +64,12 @@ impl Entry {
         }
     }
 
+    /// What was done with the command line, by who can write to the store.
+    pub(super) fn by_command(action: &str) -> Self {
+        let nowhere = IpAddr::from([0, 0, 0, 0]);
+        Self { address: None, ..Self::of("the command line", "access to the store", nowhere, action) }
+    }
+
     /// To whom, or to which token it was done.
     pub(in crate::admin) fn to(mut self, target: &str) -> Self {
         target.clone_into(&mut self.target);
@@ -175,7 +181,8 @@ impl Writer {
     }
 }
 
-fn op(prefix: &str, entry: &Entry) -> Op {
+/// The write of an entry.
+pub(super) fn op(prefix: &str, entry: &Entry) -> Op {
     let id = format!("{}-{}", id_begin(entry.time), hex::encode(rand::random::<[u8; 4]>()));
     Op::put(format!("{prefix}{AUDIT}{id}"), serde_json::to_vec(entry).unwrap_or_default())
 }

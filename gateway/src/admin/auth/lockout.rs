@@ -71,14 +71,17 @@ impl Lockout {
     }
 }
 
-/// Drops what is out of date; if nothing is, the oldest tenth.
+/// Drops what is out of date; if nothing is, a tenth.
 fn make_room(entries: &mut HashMap<Key, Entry>, now: Instant) {
     entries.retain(|_, entry| now.duration_since(entry.last) <= MEMORY);
     if entries.len() >= MAX_ENTRIES {
-        let mut times: Vec<Instant> = entries.values().map(|entry| entry.last).collect();
-        let (_, nth, _) = times.select_nth_unstable(MAX_ENTRIES / 10);
-        let oldest_kept = *nth;
-        entries.retain(|_, entry| entry.last > oldest_kept);
+        // Those with the fewest failures go first: who tries many names must not make room for more
+        // tries of the one.
+        let rank = |entry: &Entry| (entry.failures, entry.last);
+        let mut ranks: Vec<(u32, Instant)> = entries.values().map(rank).collect();
+        let (_, nth, _) = ranks.select_nth_unstable(MAX_ENTRIES / 10);
+        let last_dropped = *nth;
+        entries.retain(|_, entry| rank(entry) > last_dropped);
     }
 }
 
@@ -109,6 +112,22 @@ mod tests {
         for i in 0..5 {
             assert_eq!(lockout.attempt("user24999", IpAddr::from([10, 0, 0, 1])), i < 4);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn tries_of_other_names_do_not_open_a_closed_account() {
+        let lockout = Lockout::default();
+        let from = IpAddr::from([10, 0, 0, 1]);
+        while lockout.attempt("admin", from) {}
+        for _ in 0..8 {
+            tokio::time::advance(Duration::from_secs(300)).await;
+            while lockout.attempt("admin", from) {}
+        }
+        for i in 0..2 * MAX_ENTRIES {
+            lockout.attempt(&format!("user{i}"), from);
+        }
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!lockout.attempt("admin", from));
     }
 
     #[tokio::test(start_paused = true)]

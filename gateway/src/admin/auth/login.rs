@@ -62,6 +62,7 @@ impl Auth {
         password: String,
         from: IpAddr,
     ) -> Result<String, LoginFailed> {
+        let begun = token::now();
         self.check_password(name, password, from).await?;
         let secret = self.signing_secret().ok_or(LoginFailed::Unavailable)?;
         if self.known.has_totp(name) {
@@ -70,12 +71,13 @@ impl Auth {
         }
         self.lockout.succeeded(name, from);
         self.audit.record(Entry::of(name, "password", from, "login").saying("a token of the old API"));
-        Ok(token::sign(&secret, name, self.lifetime))
+        Ok(token::sign(&secret, name, begun, self.lifetime))
     }
 
     /// Begins a session.
     pub(in crate::admin) async fn begin_session(&self, attempt: Attempt<'_>) -> Result<Session, LoginFailed> {
         let Attempt { name, password, code, from } = attempt;
+        let begun = token::now();
         self.check_password(name, password, from).await?;
         let shown = match self.check_code(name, code).await {
             Ok(shown) => shown,
@@ -87,7 +89,7 @@ impl Auth {
             }
         };
         self.lockout.succeeded(name, from);
-        self.store_session(name, None, &Entry::of(name, shown, from, "login")).await
+        self.store_session(name, None, begun, &Entry::of(name, shown, from, "login")).await
     }
 
     /// Begins a session of a user whom another party has named.
@@ -98,14 +100,20 @@ impl Auth {
         from: IpAddr,
     ) -> Result<Session, LoginFailed> {
         let entry = Entry::of(name, "OpenID provider", from, "login");
-        self.store_session(name, Some(Foreign { role, services: None }), &entry).await
+        self.store_session(name, Some(Foreign { role, services: None }), token::now(), &entry).await
     }
 
-    /// Stores a new session, and what the record says of it.
-    async fn store_session(&self, user: &str, foreign: Option<Foreign>, entry: &Entry) -> Result<Session, LoginFailed> {
+    /// Stores a new session, and what the record says of it. It is as old as the look at the password it
+    /// was begun with: one that is changed while a login waits its turn must end that login too.
+    async fn store_session(
+        &self,
+        user: &str,
+        foreign: Option<Foreign>,
+        created: f64,
+        entry: &Entry,
+    ) -> Result<Session, LoginFailed> {
         let session = Session { id: session::generate(), csrf: Csrf(String::new()), lifetime: self.session_lifetime };
         let session = Session { csrf: session::csrf(&session.id), ..session };
-        let created = token::now();
         let expires = created + self.session_lifetime.as_secs_f64();
         let stored = StoredSession { user: user.to_owned(), created, expires, foreign };
         let stored = async {
@@ -210,12 +218,16 @@ impl Auth {
 
     /// Ends all sessions of a user, on every gateway. `false` when there are none.
     pub(in crate::admin) async fn end_sessions(&self, user: &str, entry: &Entry) -> Result<bool, StoreError> {
-        let sessions = self.known.sessions_of(user);
-        let ends: Vec<Op> = sessions.iter().take(90).map(|digest| Op::delete(self.session_key(digest))).collect();
+        let ends = self.session_ends(user);
         if ends.is_empty() {
             return Ok(false);
         }
         self.change(Vec::new(), ends, Some(entry)).await.map(|_| true)
+    }
+
+    /// What ends the sessions of a user, as a part of a transaction.
+    pub(in crate::admin) fn session_ends(&self, user: &str) -> Vec<Op> {
+        self.known.sessions_of(user).iter().take(90).map(|digest| Op::delete(self.session_key(digest))).collect()
     }
 
     /// A cookie that takes the session's place.
@@ -234,11 +246,11 @@ impl Auth {
         match login {
             Login::Token { .. } => {
                 let secret = self.signing_secret().ok_or(LoginFailed::Unavailable)?;
-                Ok(Renewed::Token(token::sign(&secret, name, self.lifetime)))
+                Ok(Renewed::Token(token::sign(&secret, name, token::now(), self.lifetime)))
             }
             Login::Session { .. } => {
                 let entry = Entry::of(name, "new password", from, "login");
-                Ok(Renewed::Session(self.store_session(name, None, &entry).await?))
+                Ok(Renewed::Session(self.store_session(name, None, token::now(), &entry).await?))
             }
         }
     }

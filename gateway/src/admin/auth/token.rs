@@ -48,13 +48,12 @@ pub(super) struct Verified {
     pub(super) id: String,
 }
 
-/// Makes a token.
-pub(super) fn sign(secret: &[u8], username: &str, lifetime: Duration) -> String {
-    let now = now();
+/// Makes a token of a login that was begun then.
+pub(super) fn sign(secret: &[u8], username: &str, begun: f64, lifetime: Duration) -> String {
     let claims = Claims {
-        exp: now + lifetime.as_secs_f64(),
+        exp: begun + lifetime.as_secs_f64(),
         username: username.to_owned(),
-        iat: now,
+        iat: begun,
         jti: hex::encode(rand::random::<[u8; 16]>()),
     };
     let claims = serde_json::to_vec(&claims).expect("texts and finite numbers are JSON");

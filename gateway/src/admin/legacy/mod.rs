@@ -81,7 +81,7 @@ pub(super) async fn handle(State(admin): State<Arc<Admin>>, request: Request) ->
         return answer::page(StatusCode::INTERNAL_SERVER_ERROR);
     };
     if path.starts_with("/dashboard") {
-        return dashboard::answer(request.method(), &path);
+        return dashboard::answer(request.method(), &path, request.headers());
     }
     let called = PATHS.iter().find(|(known, methods, _)| *known == path && methods.contains(request.method()));
     let Some((.., action)) = called else { return answer::page(StatusCode::NOT_FOUND) };

@@ -269,7 +269,7 @@ fn merged(kv: &Kv, patch: &Object) -> Result<Object, Refused> {
 }
 
 /// RFC 7396.
-fn merge(target: &mut Value, patch: &Value) {
+pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;

@@ -151,8 +151,45 @@ async fn the_last_administrator_stays_one() {
     assert_eq!(hide.status, 409, "{}", hide.body);
 }
 
+#[tokio::test]
+async fn a_patch_of_a_user_changes_what_it_names() {
+    let api = Api::new();
+    let path = "/admin/v2/users/ann";
+    let password = api.user("ann", &json!({"role": "editor", "services": ["shop"], "display_name": "Ann"})).await;
+    let patch = async |path: &str, body: Value| api.call(Method::PATCH, path, &body.to_string()).await;
+    let before = api.call(Method::GET, path, "").await;
+    let answer = patch(path, json!({"role": "viewer", "services": null})).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let after = answer.json();
+    assert_eq!(
+        (&after["role"], &after["services"], &after["display_name"]),
+        (&json!("viewer"), &json!(null), &json!("Ann"))
+    );
+    assert_eq!(after["info"]["roles"], json!(["viewer"]));
+    assert_eq!(after.get("password"), None);
+    api.jwt("ann", &password).await;
+    assert_ne!(before.header("etag"), answer.header("etag"));
+
+    let stale = [("x-api-token", API_TOKEN), ("if-match", before.header("etag").unwrap())];
+    assert_eq!(api.as_who(&stale, Method::PATCH, path, &json!({"role": "admin"})).await.status, 412);
+    for (path, body, status, says) in [
+        (path, json!({"role": "root"}), 422, "role"),
+        (path, json!({"rolle": "admin"}), 422, "rolle"),
+        (path, json!({"password": "short"}), 422, "password"),
+        (path, json!({"role": null}), 422, "role"),
+        ("/admin/v2/users/nobody", json!({"role": "admin"}), 404, "no such user"),
+        ("/admin/v2/users/admin", json!({"role": "admin"}), 409, "configuration"),
+    ] {
+        let answer = patch(path, body).await;
+        assert_eq!(answer.status, status, "{}", answer.body);
+        assert!(answer.body.contains(says), "{}", answer.body);
+    }
+    assert_eq!(patch(path, json!({"password": "another password"})).await.status, 200);
+    api.jwt("ann", "another password").await;
+}
+
 /// Every write there is, whom it is for, and what it concerns.
-const WRITES: [(&str, &str, &str, Need); 36] = [
+const WRITES: [(&str, &str, &str, Need); 37] = [
     ("POST", "/admin/routes/save", r#"{"prefix":"/s","service_name":"shop"}"#, Need::Shop),
     ("POST", "/admin/routes/save", r#"{"prefix":"/o","service_name":"other"}"#, Need::Editor),
     ("POST", "/admin/routes/save", r#"{"prefix":"/other","key":"x","service_name":"shop"}"#, Need::Editor),
@@ -190,6 +227,7 @@ const WRITES: [(&str, &str, &str, Need); 36] = [
     ("DELETE", "/admin/v2/services/other", "", Need::Editor),
     ("DELETE", "/admin/v2/global-plugins/tracing", "", Need::Editor),
     ("DELETE", "/admin/v2/registrations/other/10.0.0.9:1", "", Need::Editor),
+    ("PATCH", "/admin/v2/users/new", r#"{"display_name":"New"}"#, Need::Admin),
     ("DELETE", "/admin/v2/users/new", "", Need::Admin),
     ("DELETE", "/admin/v2/users/new/totp", "", Need::Admin),
     ("DELETE", "/admin/v2/users/u/sessions", "", Need::Admin),

@@ -317,6 +317,8 @@ async fn a_reset_password_ends_logins_and_keeps_the_account() {
     let api = Api::on(store, config(), PeerSource::Socket);
     assert_eq!(api.try_login("admin", PASSWORD, LOCAL).await.status, 500);
     assert_eq!(api.try_login("admin", &new, LOCAL).await.status, 200);
+    let reset = ("the command line", "password.reset", "admin");
+    assert!(api.audited().await.iter().any(|(actor, action, target)| (&**actor, &**action, &**target) == reset));
 }
 
 #[tokio::test]

@@ -7,7 +7,10 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::history::AWAITED;
+use crate::history::journal::{Journal, Step};
+use crate::history::{AWAITED, Author, Origin, Record, Written};
+use crate::resource::key::JOURNAL;
+use crate::store::Op;
 
 async fn put(api: &Api, name: &str, query: &str, tries: u32) -> Answer {
     let path = format!("/admin/v2/services/{name}{query}");
@@ -168,6 +171,88 @@ async fn only_so_many_revisions_are_kept() {
     let lost = api.call(Method::POST, "/admin/v2/history/999/restore", "").await;
     assert_eq!(lost.status, 404);
     assert!(lost.body.contains("the earliest is 1000"), "{}", lost.body);
+}
+
+#[tokio::test]
+async fn a_large_change_that_began_unseen_is_finished_first() {
+    let api = Api::new();
+    put(&api, "a", "", 1).await;
+    let journal = Journal { id: uuid::Uuid::now_v7().to_string(), parts: 1, revision: 2, confirm_within: None };
+    let step = Step { key: format!("{P}gw/services/a"), value: Some(store::bytes(r#"{"max_tries":2}"#)) };
+    let written = vec![Written {
+        key: "gw/services/a".into(),
+        before: Some(store::bytes(r#"{"max_tries":1}"#)),
+        after: step.value.clone(),
+    }];
+    let author = Author { name: "another gateway".into(), origin: Origin::Api, address: None };
+    let record = Record { revision: 2, time: 1, author, reason: None, restored: None, written };
+    api.store.put(&format!("{P}{}", journal.part_key(0)), &serde_json::to_string(&[step]).unwrap());
+    api.store.put(&format!("{P}{}", journal.record_key()), &serde_json::to_string(&record).unwrap());
+    let mut mark = Some(serde_json::to_vec(&journal).unwrap());
+    // Its mark came after this gateway looked for one, and before it read the head.
+    api.store.interfere(move |content| {
+        if let Some(mark) = mark.take() {
+            content.write(vec![Op::put(format!("{P}{JOURNAL}"), mark)]);
+        }
+    });
+    assert_eq!(put(&api, "a", "", 3).await.json()["revision"], 3);
+    assert_eq!(history(&api, "/2").await["author"]["name"], "another gateway");
+    assert_eq!(history(&api, "/3").await["changes"][0]["fields"][0]["before"], 2, "it was made on top of it");
+    assert_eq!(api.call(Method::GET, "/admin/v2/services/a", "").await.json()["max_tries"], 3);
+}
+
+#[tokio::test]
+async fn what_waits_to_be_confirmed_can_be_undone_after_any_number_of_revisions() {
+    for how in ["undo", "confirm", "in time"] {
+        let api = Api::new();
+        put(&api, "a", "?confirm_within=5m", 1).await;
+        api.store.put(&format!("{P}gw/head"), r#"{"revision": 1000, "time": 1}"#);
+        put(&api, "b", "", 1).await;
+        assert_eq!(api.store.keys(&format!("{P}gw/history/")), ["000000000001", "000000001001"]);
+        if how == "in time" {
+            let lease = api.store.leases().last().unwrap().0;
+            crate::store::Store::revoke_lease(&*api.store, lease).await.unwrap();
+        } else {
+            let done = api.call(Method::POST, &format!("/admin/v2/history/1/{how}"), "").await;
+            assert_eq!(done.status, 200, "{}", done.body);
+        }
+        let pending = format!("{P}gw/pending/");
+        eventually("nothing waits", async || api.store.keys(&pending).is_empty()).await;
+        assert_eq!(declared(&api).contains_key("gw/services/a"), how == "confirm", "{how}");
+        let records = api.store.keys(&format!("{P}gw/history/"));
+        assert!(!records.contains(&"000000000001".to_owned()), "{how}: {records:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_change_that_could_not_be_ended_is_not_begun() {
+    let api = Api::new();
+    let services: serde_json::Map<String, Value> =
+        (0..4000).map(|n| (format!("{n:0>250}"), json!({"max_tries": 1}))).collect();
+    let document = json!({"services": services}).to_string();
+    let refused = api.call(Method::POST, "/admin/v2/apply?confirm_within=5m", &document).await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert!(refused.body.contains("too large"), "{}", refused.body);
+    assert!(api.store.json(&format!("{P}{JOURNAL}")).is_none() && declared(&api).is_empty());
+    assert_eq!(api.call(Method::POST, "/admin/v2/apply", &document).await.status, 200, "nothing waits for that one");
+    assert_eq!(declared(&api).len(), 4000);
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_may_be_a_secret_and_is_not_shown() {
+    let api = Api::new();
+    for stored in [r#"{"cert": "c", "key": "PRIVATE","#, r#""PRIVATE""#] {
+        api.store.put(&format!("{P}gw/certificates/a"), stored);
+        for path in ["certificates/a", "certificates", "export"] {
+            let shown = api.call(Method::GET, &format!("/admin/v2/{path}"), "").await;
+            assert_eq!(shown.status, 200, "{path}");
+            assert!(!shown.body.contains("PRIVATE"), "{path}: {}", shown.body);
+        }
+        let deleted = api.call(Method::DELETE, "/admin/v2/certificates/a", "").await;
+        assert_eq!(deleted.status, 200);
+        assert!(!deleted.body.contains("PRIVATE"), "{}", deleted.body);
+    }
+    assert!(!history(&api, "/1").await.to_string().contains("PRIVATE"));
 }
 
 proptest! {

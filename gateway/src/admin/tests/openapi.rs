@@ -62,6 +62,46 @@ async fn every_path_and_method_is_described_and_all_that_is_described_is_there()
     }
 }
 
+/// What is no change of the gateway's: questions, and what concerns the caller alone.
+const OWN: [(&str, &str); 6] = [
+    ("POST", "/explain"),
+    ("POST", "/logout"),
+    ("PUT", "/me/password"),
+    ("POST", "/me/totp"),
+    ("PUT", "/me/totp"),
+    ("DELETE", "/me/totp"),
+];
+
+#[tokio::test]
+async fn a_viewer_is_refused_every_change_there_is() {
+    let (api, document) = (Api::new(), described());
+    let password = api.user("v", &json!({"role": "viewer"})).await;
+    let jwt = api.jwt("v", &password).await;
+    eventually("the login is recorded", async || api.audited().await.len() == 2).await;
+    // What is there, so that a right is all that is missing.
+    for path in ["/admin/v2/services/a?confirm_within=5m", "/admin/v2/services/c"] {
+        assert_eq!(api.call(Method::PUT, path, "{}").await.status, 201);
+    }
+    let before = api.store.dump();
+    let mut open = Vec::new();
+    for (path, called) in paths(&document).into_iter().filter(|(path, _)| !OPEN.contains(&path.as_str())) {
+        for method in METHODS.into_iter().filter(|method| *method != "GET") {
+            if document["paths"][&path][method.to_lowercase()].is_null() || OWN.contains(&(method, &path)) {
+                continue;
+            }
+            let headers = [("x-token", jwt.as_str())];
+            let body = if path == "/apply" { r#"{"services":{"b":{}}}"# } else { "{}" };
+            let answer =
+                api.send(request(method.parse().unwrap(), &format!("/admin/v2{called}"), &headers, body)).await;
+            if answer.status != 403 {
+                open.push(format!("{method} {path}: {} {}", answer.status, answer.body));
+            }
+        }
+    }
+    assert_eq!(open, Vec::<String>::new());
+    assert_eq!((api.store.dump(), &*api.level.lock().unwrap()), (before, &"info".to_owned()));
+}
+
 #[tokio::test]
 async fn what_is_described_is_complete() {
     let document = described();

@@ -312,7 +312,6 @@ async fn guessing_is_locked_out_for_the_address_and_not_for_the_owner() {
     for body in [json!({}), json!({"username": 1, "password": "x"}), json!([])] {
         assert_eq!(log_in(&api, &body, "::1").await.status, 422);
     }
-    assert_eq!(api.call(Method::GET, "/admin/v2/login", "").await.status, 405);
 }
 
 /// A code of an app, some steps from now.
@@ -403,4 +402,49 @@ async fn every_answer_tells_a_browser_to_be_strict() {
         assert_eq!(answer.header("x-content-type-options"), Some("nosniff"));
         assert!(answer.header("cache-control").is_some());
     }
+}
+
+#[tokio::test]
+async fn a_login_that_waits_while_its_password_is_changed_is_none() {
+    let api = Api::new();
+    let old = api.user("u", &json!({"role": "editor"})).await;
+    let change = json!({"role": "editor", "password": "another password"}).to_string();
+    let change = request(Method::PUT, "/admin/v2/users/u", &[("x-api-token", API_TOKEN), ("if-match", "*")], &change);
+    // Those before it in the queue: the change is done when its turn comes.
+    let guesses = (0..10).map(|i| {
+        let api = &api;
+        async move { log_in(api, &json!({"username": format!("x{i}"), "password": "guess"}), LOCAL).await }
+    });
+    let body = json!({"username": "u", "password": old});
+    let (_, login, token, change) = tokio::join!(
+        futures::future::join_all(guesses),
+        log_in(&api, &body, LOCAL),
+        api.try_login("u", &old, LOCAL),
+        api.send(change),
+    );
+    assert_eq!(change.status, 200, "{}", change.body);
+    if login.status == 200 {
+        assert!(!Session::of(&login).is_live(&api).await);
+    }
+    if token.status == 200 {
+        let token = token.json()["token"].as_str().unwrap().to_owned();
+        assert_eq!(api.get_as("/admin/user/info", &token).await.status, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_session_of_a_deleted_account_is_not_one_of_the_configuration_s() {
+    let api = Api::new();
+    api.user("boss", &json!({"role": "admin"})).await;
+    let password = api.user("admin", &json!({"role": "viewer"})).await;
+    let session = Session::begin(&api, &json!({"username": "admin", "password": password})).await;
+    assert!(session.is_live(&api).await);
+    assert_eq!(api.call(Method::DELETE, "/admin/v2/users/admin", "").await.status, 204);
+    assert!(!session.is_live(&api).await, "the account of that name in the configuration is an administrator");
+}
+
+#[tokio::test]
+async fn how_one_may_log_in_is_told_to_everyone() {
+    let answer = Api::new().send(request(Method::GET, "/admin/v2/login", &[], "")).await;
+    assert_eq!((answer.status.as_u16(), answer.json()), (200, json!({"oidc": false})));
 }

@@ -1,0 +1,46 @@
+// What all fields of a form share.
+
+import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, toValue } from "vue";
+import { useI18n } from "vue-i18n";
+import { useFieldLabel } from "./labels";
+import type { Root } from "./schema";
+
+interface Context {
+  root: ComputedRef<Root>;
+  isReadonly: ComputedRef<boolean>;
+  /** What is wrong, by the path of the field. */
+  errors: ComputedRef<Record<string, string>>;
+  /** What is likely in a field, by its name; anything else may be typed. */
+  suggestions: ComputedRef<Record<string, string[]>>;
+}
+
+const KEY: InjectionKey<Context> = Symbol("form");
+
+export function provideForm(
+  root: MaybeRefOrGetter<Root>,
+  isReadonly: MaybeRefOrGetter<boolean>,
+  errors: MaybeRefOrGetter<Record<string, string>>,
+  suggestions: MaybeRefOrGetter<Record<string, string[]>> = {},
+) {
+  provide(KEY, {
+    root: computed(() => toValue(root)),
+    isReadonly: computed(() => toValue(isReadonly)),
+    errors: computed(() => toValue(errors)),
+    suggestions: computed(() => toValue(suggestions)),
+  });
+}
+
+export function useForm(): Context {
+  const context = inject(KEY);
+  if (!context) throw new Error("a field outside of a form");
+  return context;
+}
+
+/** The name of a field in the reader's language, and what it is for. */
+export function useFieldTexts() {
+  const { t, te, locale } = useI18n();
+  const label = useFieldLabel();
+  const hint = (name: string, described: string | undefined) =>
+    locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ").replaceAll("`", "");
+  return { label, hint };
+}

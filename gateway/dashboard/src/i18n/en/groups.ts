@@ -1,0 +1,15 @@
+export default {
+  match: "Which requests",
+  target: "Where they go",
+  limits: "Limits and retries",
+  notes: "Notes",
+  balancing: "Choosing a node",
+  reaching: "Reaching nodes",
+  failing: "When nodes fail",
+  node: "Node",
+  overlay: "Weight and state",
+  state: "State",
+  certificate: "Certificate",
+  clients: "Client certificates",
+  more: "More fields",
+};

@@ -1,0 +1,15 @@
+export default {
+  match: "匹配哪些请求",
+  target: "转发到哪里",
+  limits: "限制与重试",
+  notes: "备注",
+  balancing: "选择节点",
+  reaching: "连接节点",
+  failing: "节点故障时",
+  node: "节点",
+  overlay: "权重与状态",
+  state: "状态",
+  certificate: "证书",
+  clients: "客户端证书",
+  more: "更多字段",
+};
