@@ -29,7 +29,7 @@ await scenario("race", async ({ visitor, shot }) => {
   await edit(bob, 7);
   await bob.getByTestId("race").getByText("priority").first().waitFor();
   await bob.getByTestId("race-who").waitFor();
-  await bob.getByTestId("race-mine").getByText("7").waitFor();
+  await bob.getByTestId("race-mine").getByText("7", { exact: true }).waitFor();
   await accessible(bob, "a lost race");
   await shot(bob, "lost");
   await bob.getByTestId("take-theirs").click();
