@@ -21,6 +21,13 @@ await scenario("field_errors", async ({ visitor, shot }) => {
   await page.getByTestId("save").click();
   await page.getByRole("heading", { level: 1, name }).waitFor();
 
+  // A name that is taken.
+  await open(page, "/objects/services/new");
+  await page.getByTestId("object-name").fill(name);
+  await page.getByTestId("review-save").click();
+  await page.getByTestId("error-name").waitFor();
+  await page.getByTestId("object-name").fill("");
+
   // A plugin's setting.
   await open(page, "/objects/routes/new");
   await page.getByTestId("field-prefix").fill(`/${name}/*`);

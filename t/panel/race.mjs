@@ -27,7 +27,9 @@ await scenario("race", async ({ visitor, shot }) => {
 
   // Mine is dropped.
   await edit(bob, 7);
-  await bob.getByTestId("race").getByText("priority").waitFor();
+  await bob.getByTestId("race").getByText("priority").first().waitFor();
+  await bob.getByTestId("race-who").waitFor();
+  await bob.getByTestId("race-mine").getByText("7", { exact: true }).waitFor();
   await accessible(bob, "a lost race");
   await shot(bob, "lost");
   await bob.getByTestId("take-theirs").click();
@@ -48,4 +50,32 @@ await scenario("race", async ({ visitor, shot }) => {
   await bob.getByTestId("save").click();
   await bob.getByTestId("take-theirs").click();
   await until("theirs is shown", async () => (await bob.getByTestId("field-priority").locator("input").inputValue()) === "1");
+
+  // Closing the explanation decides nothing: the next save is told of it again.
+  await call("PATCH", `/routes/${name}`, { priority: 2 });
+  await edit(bob, 10);
+  await bob.getByTestId("race").getByRole("button", { name: "Cancel" }).click();
+  await bob.getByTestId("race").waitFor({ state: "hidden" });
+  await bob.getByTestId("review-save").click();
+  await bob.getByTestId("take-theirs").click();
+  await until("theirs is shown", async () => (await bob.getByTestId("field-priority").locator("input").inputValue()) === "2");
+
+  // What was deleted meanwhile can be made again.
+  await call("DELETE", `/routes/${name}`);
+  await edit(bob, 11);
+  await bob.getByTestId("race").waitFor();
+  await shot(bob, "gone");
+  await bob.getByTestId("save-mine").click();
+  await bob.getByTestId("save").click();
+  await until("it is there again", async () => (await call("GET", `/routes?search=${name}`)).total === 1);
+  if ((await remark()) !== 11) throw new Error("mine was not stored");
+
+  // Nobody deletes what they have not seen.
+  await bob.getByTestId("save").waitFor({ state: "hidden" });
+  await call("PATCH", `/routes/${name}`, { priority: 3 });
+  await bob.getByTestId("delete").click();
+  await bob.getByTestId("delete-name").fill(await bob.getByRole("heading", { level: 1 }).innerText());
+  await bob.getByTestId("delete-confirm").click();
+  await bob.getByTestId("race").waitFor();
+  if ((await remark()) !== 3) throw new Error("it was changed");
 });

@@ -15,8 +15,10 @@ export async function patch(kind: string, name: string, value: Stored, why: Why 
   return body;
 }
 
-export async function remove(kind: string, name: string, why: Why = {}): Promise<Saved> {
-  const { body } = await call<Saved>("DELETE", at(kind, name), { query: { ...why } });
+/** Deletes this version of it; one that somebody has changed since stays. */
+export async function remove(kind: string, name: string, etag: string | undefined, why: Why = {}): Promise<Saved> {
+  const headers: Record<string, string> = etag === undefined ? {} : { "If-Match": etag };
+  const { body } = await call<Saved>("DELETE", at(kind, name), { query: { ...why }, headers });
   written.value += 1;
   return body;
 }

@@ -8,6 +8,7 @@ import type { Saved, Stored } from "@/api/types";
 import { written } from "@/components/written";
 import type { Kind } from "@/kinds/kind";
 import { declared } from "./asText";
+import { lookUp, type Race } from "./race";
 
 export function useEditing(kind: Kind, name: () => string | undefined, given: () => string) {
   /** As it was when it was opened; of a new one what it begins with. */
@@ -18,14 +19,18 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
   const errors = ref<Record<string, string>>({});
   /** What is wrong and has no field. */
   const general = ref<string>();
-  const theirs = shallowRef<Stored>();
-  const hasLost = ref(false);
+  /** What is there instead, after a lost race. It is written over only when the person has said so. */
+  const race = shallowRef<Race>();
+  /** It was deleted meanwhile, and is to be made again. */
+  const isGone = ref(false);
+  /** There is one of the new one's name. */
+  const isTaken = ref(false);
   const isBusy = ref(false);
 
   /** Nothing is stored of it: it is as the defaults have it. */
   const isImplied = ref(false);
 
-  const isNew = computed(() => name() === undefined || isImplied.value);
+  const isNew = computed(() => name() === undefined || isImplied.value || isGone.value);
   const isChanged = computed(
     () => opened.value !== undefined && JSON.stringify(declared(value.value, kind.path)) !== JSON.stringify(declared(opened.value, kind.path)),
   );
@@ -43,6 +48,7 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
       const answer = await call<Stored>("GET", at(kind.path, stored));
       etag.value = answer.etag;
       isImplied.value = false;
+      isGone.value = false;
       begin(answer.body);
       forgetProblems();
     } catch (problem) {
@@ -60,6 +66,7 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
   function forgetProblems() {
     errors.value = {};
     general.value = undefined;
+    isTaken.value = false;
   }
 
   function refused(problem: unknown): boolean {
@@ -86,7 +93,7 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
       if (!query.dry_run) written.value += 1;
       return answer.body;
     } catch (problem) {
-      if (problem instanceof Problem && problem.status === 412 && !isNew.value) await lost();
+      if (problem instanceof Problem && problem.status === 412) await late();
       else if (!refused(problem)) throw problem;
       return undefined;
     } finally {
@@ -94,26 +101,35 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
     }
   }
 
-  async function lost() {
-    const stored = name();
-    if (stored === undefined) return;
-    try {
-      const answer = await call<Stored>("GET", at(kind.path, stored));
-      theirs.value = answer.body;
-      etag.value = answer.etag;
-    } catch (problem) {
-      if (!(problem instanceof Problem) || problem.status !== 404) throw problem;
-      theirs.value = undefined;
-      etag.value = undefined;
-    }
-    hasLost.value = true;
-  }
-
-  function takeTheirs() {
-    hasLost.value = false;
+  /** Somebody was faster: with the name of a new one, or with a change. */
+  async function late() {
     forgetProblems();
-    if (theirs.value) begin(theirs.value);
+    const stored = name();
+    if (stored === undefined) isTaken.value = true;
+    else race.value = await lookUp(kind.path, stored);
   }
 
-  return { opened, value, etag, isImplied, error, errors, general, theirs, hasLost, isBusy, isNew, isChanged, load, send, takeTheirs, forgetProblems };
+  /** Drops mine. What was deleted is no longer there to be shown. */
+  function takeTheirs() {
+    const found = race.value;
+    race.value = undefined;
+    forgetProblems();
+    if (!found?.theirs) return;
+    adopt(found);
+    begin(found.theirs);
+  }
+
+  /** Lets the next save go over what is there now. */
+  function keepMine() {
+    if (race.value) adopt(race.value);
+    race.value = undefined;
+  }
+
+  function adopt(found: Race) {
+    etag.value = found.etag;
+    isGone.value = found.theirs === undefined;
+    if (found.theirs) isImplied.value = false;
+  }
+
+  return { opened, value, etag, isImplied, error, errors, general, race, isTaken, isBusy, isNew, isChanged, load, send, late, takeTheirs, keepMine, forgetProblems };
 }
