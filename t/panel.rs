@@ -64,7 +64,7 @@ async fn on_etcd_too_a_change_is_found_in_the_history_and_rolled_back() {
 /// As a person does who has just started a gateway.
 #[tokio::test]
 async fn from_the_printed_password_to_a_mistake_that_is_found_and_rolled_back() {
-    let gateway = Gateway::with(json!({"healthcheck": {"interval": "1s"}})).await;
+    let gateway = Gateway::with(json!({"healthcheck": {"active": {"healthy": {"interval": 0.5}}}})).await;
     let password = gateway.output().lines().find_map(|line| line.strip_prefix("admin password: ").map(str::to_owned));
     tell_as("whole", &gateway, "admin", &password.expect("it is printed")).await;
 }

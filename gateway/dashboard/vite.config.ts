@@ -11,7 +11,7 @@ export default defineConfig({
   plugins: [vue(), ElementPlus({})],
   resolve: { alias: { "@": fileURLToPath(new URL("src", import.meta.url)) } },
   define: {
-    __VUE_OPTIONS_API__: true,
+    __VUE_OPTIONS_API__: false,
     __VUE_PROD_DEVTOOLS__: false,
     __VUE_I18N_LEGACY_API__: false,
     __INTLIFY_DROP_MESSAGE_COMPILER__: false,

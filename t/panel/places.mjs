@@ -50,5 +50,8 @@ async function first(kind) {
 export async function visit(page, place) {
   await open(page, place);
   await page.locator("main h1").first().waitFor();
-  await page.waitForFunction(() => document.querySelectorAll("main [aria-busy=true], main .el-loading-mask:not([style*='none'])").length === 0);
+  // What an unopened tab will read is not waited for.
+  await page.waitForFunction(() =>
+    [...document.querySelectorAll("main [aria-busy=true], main .el-loading-mask")].every((one) => !one.checkVisibility()),
+  );
 }

@@ -1,4 +1,6 @@
 import { expect, test } from "vitest";
+import { createI18n } from "petite-vue-i18n";
+import "./index";
 import en from "./en/index";
 import zh from "./zh/index";
 
@@ -18,4 +20,12 @@ test("both languages say the same things", () => {
 
 test("both languages name the same variables", () => {
   for (const key of keys(en)) expect([key, variables(zh, key)]).toEqual([key, variables(en, key)]);
+});
+
+test("each text can be said: what the language of messages gives a meaning is quoted", () => {
+  for (const messages of [en, zh]) {
+    const { global } = createI18n({ legacy: false, locale: "one", messages: { one: messages as never } });
+    const t = global.t as unknown as (key: string, named: object, plural: number) => string;
+    for (const key of keys(messages)) expect(() => t(key, {}, 1), key).not.toThrow();
+  }
 });

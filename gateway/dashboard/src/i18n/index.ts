@@ -1,7 +1,11 @@
 // The panel's texts. A language is loaded when it is chosen; an area of the panel has a file of its own.
 
-import { createI18n } from "vue-i18n";
+import { registerMessageResolver, resolveValue } from "@intlify/core-base";
+import { createI18n } from "petite-vue-i18n";
 import type { Language } from "@/stores/preferences";
+
+// The small form of vue-i18n knows flat keys only, unless it is told how to find nested ones.
+registerMessageResolver(resolveValue);
 
 export const i18n = createI18n({ legacy: false, locale: "en", fallbackLocale: "en", messages: {} });
 

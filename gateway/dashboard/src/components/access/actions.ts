@@ -19,7 +19,7 @@ export const ACTIONS = [
 ];
 
 /** An action in words; one this panel does not know as it is. */
-export function actionText(action: string, t: (key: string) => string, te: (key: string) => boolean): string {
+export function actionText(action: string, word: (key: string, otherwise: string) => string): string {
   const key = `access.done.${action.replaceAll(".", "_")}`;
-  return te(key) ? t(key) : action;
+  return word(key, action);
 }

@@ -1,7 +1,8 @@
 // What all fields of a form share.
 
 import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, toValue } from "vue";
-import { useI18n } from "vue-i18n";
+import { useI18n } from "petite-vue-i18n";
+import { isKnown } from "@/composables/word";
 import { useFieldLabel } from "./labels";
 import type { Root } from "./schema";
 
@@ -38,9 +39,9 @@ export function useForm(): Context {
 
 /** The name of a field in the reader's language, and what it is for. */
 export function useFieldTexts() {
-  const { t, te, locale } = useI18n();
+  const { t, locale } = useI18n();
   const label = useFieldLabel();
   const hint = (name: string, described: string | undefined) =>
-    locale.value !== "en" && te(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ").replaceAll("`", "");
+    locale.value !== "en" && isKnown(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ").replaceAll("`", "");
   return { label, hint };
 }

@@ -1,8 +1,8 @@
 // The names of fields in the reader's language.
 
-import { useI18n } from "vue-i18n";
+import { useWord } from "@/composables/word";
 
 export function useFieldLabel() {
-  const { t, te } = useI18n();
-  return (field: string) => (te(`fields.${field}`) ? t(`fields.${field}`) : field);
+  const word = useWord();
+  return (field: string) => word(`fields.${field}`, field);
 }

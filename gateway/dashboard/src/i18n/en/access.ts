@@ -23,7 +23,7 @@ export default {
   newUser: "New user",
   changeUser: "Change {name}",
   taken: "There is such a user already.",
-  nameRule: "1 to 64 letters, digits, and . _ - @",
+  nameRule: "1 to 64 letters, digits, and . _ - {'@'}",
   passwordMade: "A password is made, and shown once.",
   ownRights: "This is your own account: what you take from it, you can no longer do.",
   lastAdministrator: "This is the last administrator, and stays one. Make another one first.",

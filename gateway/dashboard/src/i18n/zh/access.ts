@@ -23,7 +23,7 @@ export default {
   newUser: "新建用户",
   changeUser: "修改 {name}",
   taken: "该用户已存在。",
-  nameRule: "1 到 64 个字母、数字或 . _ - @",
+  nameRule: "1 到 64 个字母、数字或 . _ - {'@'}",
   passwordMade: "密码将自动生成，并且只显示一次。",
   ownRights: "这是你自己的账号：去掉的权限你将无法再使用。",
   lastAdministrator: "这是唯一的管理员，不能降级。请先新建另一个管理员。",

@@ -1,6 +1,6 @@
 // How a box of the topology is told, and where it leads.
 
-import { useI18n } from "vue-i18n";
+import { useI18n } from "petite-vue-i18n";
 import type { RouteLocationRaw } from "vue-router";
 import { useFormat } from "@/composables/format";
 import type { Box, Word } from "./graph";
