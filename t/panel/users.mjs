@@ -36,6 +36,7 @@ await scenario("users", async ({ visitor, shot }) => {
   await page.getByTestId("services-some").click();
   await page.getByTestId("services").locator("input").fill(service);
   await page.keyboard.press("Enter");
+  await page.keyboard.press("Tab");
   await accessible(page, "a new user");
   await shot(page, "new");
   await page.getByTestId("user-save").click();

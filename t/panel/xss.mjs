@@ -41,10 +41,10 @@ async function plant() {
   const tokens = [];
   for (const [index, payload] of PAYLOADS.entries()) {
     const name = `${id}-${index}`;
-    const reason = { "X-Change-Reason": encodeURIComponent(payload) };
+    const why = `reason=${encodeURIComponent(payload)}`;
     const service = { labels: { note: payload, [payload]: "x" } };
-    (await put(counts, "service", "PUT", `/services/${name}`, service, reason)) ??
-      (await put(counts, "service", "PUT", `/services/${name}`, { labels: { note: payload } })) ??
+    (await put(counts, "service", "PUT", `/services/${name}?${why}`, service)) ??
+      (await put(counts, "service", "PUT", `/services/${name}?${why}`, { labels: { note: payload } })) ??
       (await put(counts, "plain service", "PUT", `/services/${name}`, {}));
     const route = { prefix: `/${name}/*`, service_name: name, status: 1, protocol: "http" };
     const fields = [
@@ -55,7 +55,7 @@ async function plant() {
       ["label names", { labels: { [payload]: "x" } }],
       ["props", { props: { note: payload, [payload]: payload } }],
       ["query", { match: { query: { [payload]: payload } } }],
-      ["plugins", { plugins: [{ name: "rewrite", config: { regex: "^/.*", replace: `/${payload}` } }] }],
+      ["plugins", { plugins: ["rewrite"], props: { rewrite: { regex: "^/never/", replace: `/${payload}` } } }],
     ];
     for (const [field, more] of fields) {
       await put(counts, `route ${field}`, "PUT", `/routes/${name}-${field.replace(" ", "-")}`, { ...route, ...more }, { "If-None-Match": "*" });
@@ -89,7 +89,7 @@ async function unharmed(page, place) {
 await scenario("xss", async ({ visitor, shot }) => {
   const { counts, tokens } = await plant();
   console.log(JSON.stringify(counts));
-  for (const where of ["route remark", "user", "token"]) {
+  for (const where of ["service", "node", "route remark", "route labels", "route plugins", "user", "token"]) {
     if ((counts[where] ?? 0) < 12) throw new Error(`only ${counts[where] ?? 0} payloads are in ${where}`);
   }
   const page = await visitor();
