@@ -27,7 +27,7 @@ await scenario("tokens", async ({ visitor, shot }) => {
   await accessible(page, "a new token");
   await shot(page, "new");
   await page.getByTestId("token-save").click();
-  const token = await page.getByTestId("secret").textContent();
+  const token = await page.getByTestId("secret").locator("visible=true").textContent();
   await shot(page, "token");
   await page.getByTestId("secret-close").click();
   await page.getByTestId("secret").waitFor({ state: "hidden" });

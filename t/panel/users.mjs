@@ -40,7 +40,7 @@ await scenario("users", async ({ visitor, shot }) => {
   await accessible(page, "a new user");
   await shot(page, "new");
   await page.getByTestId("user-save").click();
-  const password = await page.getByTestId("secret").textContent();
+  const password = await page.getByTestId("secret").locator("visible=true").textContent();
   await shot(page, "password");
   await page.getByTestId("secret-close").click();
   await page.getByTestId("secret").waitFor({ state: "hidden" });
@@ -80,7 +80,7 @@ await scenario("users", async ({ visitor, shot }) => {
   // A new password, shown once; the one so far is good no longer.
   await more(page, name, "user-password");
   await page.locator(".el-message-box__btns .el-button--primary").locator("visible=true").click();
-  const second = await page.getByTestId("secret").textContent();
+  const second = await page.getByTestId("secret").locator("visible=true").textContent();
   await page.getByTestId("secret-close").click();
   const again = await visitor();
   await open(again, "/login");
