@@ -150,6 +150,21 @@ export async function logIn(page, user = USER_NAME, password = PASSWORD) {
   await page.getByTestId("user-menu").waitFor();
 }
 
+/** Chooses an option of a list, by its text. */
+export async function choose(page, testId, option) {
+  await page.getByTestId(testId).click();
+  await page.getByRole("option", { name: option }).locator("visible=true").click();
+}
+
+/** Types an entry into a list that takes new ones, and closes it. */
+export async function enter(page, testId, entry) {
+  await page.getByTestId(testId).locator("input").fill(entry);
+  await page.getByRole("option", { name: entry, exact: true }).locator("visible=true").waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByTestId(testId).getByText(entry, { exact: true }).waitFor();
+  await page.keyboard.press("Tab");
+}
+
 /** Fails on what keeps people from using a page by keyboard or screen reader. */
 export async function accessible(page, where) {
   await page.evaluate(axe.source);

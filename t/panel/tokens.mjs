@@ -1,13 +1,8 @@
 // API tokens: shown once, good for what they are for, not after they are deleted.
-import { accessible, ADMIN, call, logIn, scenario, until } from "./support.mjs";
+import { accessible, ADMIN, call, choose, enter, logIn, scenario, until } from "./support.mjs";
 import { visit } from "./places.mjs";
 
 const name = `deploy-${process.pid}`;
-
-async function choose(page, testId, text) {
-  await page.getByTestId(testId).click();
-  await page.getByRole("option", { name: text }).locator("visible=true").click();
-}
 
 const me = (token) => fetch(`${ADMIN}/admin/v2/me`, { headers: { "X-Api-Token": token } });
 
@@ -46,8 +41,7 @@ await scenario("tokens", async ({ visitor, shot }) => {
   await choose(page, "token-may", /^Registers/);
   await page.getByTestId("token-save").click();
   await page.getByTestId("token-form").locator(".form-item-error").waitFor();
-  await page.getByTestId("services").locator("input").fill("team-*");
-  await page.keyboard.press("Enter");
+  await enter(page, "services", "team-*");
   await choose(page, "token-life", "Never");
   await page.getByTestId("token-save").click();
   await page.getByTestId("secret-close").click();

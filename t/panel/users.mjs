@@ -1,14 +1,8 @@
 // Users: made with a password that is shown once, changed, given a new password, sent away, deleted; and what is refused.
-import { accessible, call, logIn, open, scenario, until, USER_NAME } from "./support.mjs";
+import { accessible, call, choose, enter, logIn, open, scenario, until, USER_NAME } from "./support.mjs";
 import { visit } from "./places.mjs";
 
 const name = `ann-${process.pid}`;
-
-/** Chooses an option of a select by its text. */
-async function choose(page, testId, text) {
-  await page.getByTestId(testId).click();
-  await page.getByRole("option", { name: text }).locator("visible=true").click();
-}
 
 async function more(page, user, what) {
   await page.getByTestId(`user-more-${user}`).click();
@@ -34,9 +28,7 @@ await scenario("users", async ({ visitor, shot }) => {
   await page.getByTestId("user-display-name").fill("Ann of Users");
   await choose(page, "user-role", /^Editor/);
   await page.getByTestId("services-some").click();
-  await page.getByTestId("services").locator("input").fill(service);
-  await page.keyboard.press("Enter");
-  await page.keyboard.press("Tab");
+  await enter(page, "services", service);
   await accessible(page, "a new user");
   await shot(page, "new");
   await page.getByTestId("user-save").click();

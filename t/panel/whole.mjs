@@ -1,7 +1,7 @@
 // The whole of it, as a person who has just started a gateway: log in with the printed password, make a
 // service, a node and a route with a plugin, send requests and watch them, break it, ask why, roll back.
 import assert from "node:assert/strict";
-import { logIn, NODES, open, scenario, send, until } from "./support.mjs";
+import { choose, logIn, NODES, open, scenario, send, until } from "./support.mjs";
 
 const service = "shop";
 
@@ -13,10 +13,6 @@ await scenario("whole", async ({ visitor, shot }) => {
   async function save() {
     await page.getByTestId("review-save").click();
     await page.getByTestId("save").click();
-  }
-  async function choose(field, option) {
-    await page.getByTestId(field).click();
-    await page.getByRole("option", { name: option }).click();
   }
 
   await open(page, "/objects/services/new");
@@ -31,8 +27,8 @@ await scenario("whole", async ({ visitor, shot }) => {
   }
   await open(page, "/objects/routes/new");
   await page.getByTestId("field-prefix").fill("/shop/*");
-  await choose("field-service_name", service);
-  await choose("add-plugin", /^rewrite/);
+  await choose(page, "field-service_name", service);
+  await choose(page, "add-plugin", /^rewrite/);
   await page.getByTestId("plugin-rewrite").getByTestId("field-regex").fill("^/shop/");
   await page.getByTestId("plugin-rewrite").getByTestId("field-replace").fill("/");
   await shot(page, "the-route");
