@@ -79,4 +79,6 @@ export default {
   route: "See routes to it",
   explain: "Explain a request",
   viewHistory: "Its history",
+  // Others say what they do themselves.
+  pluginsDo: { tracing: "Gives requests a trace id, and passes W3C trace context on", rewrite: "Rewrites the path by a regular expression" },
 };

@@ -79,4 +79,6 @@ export default {
   route: "查看指向它的路由",
   explain: "诊断一个请求",
   viewHistory: "变更历史",
+  // Others say what they do themselves.
+  pluginsDo: { tracing: "为请求分配追踪 ID，并传递 W3C 追踪上下文", rewrite: "用正则表达式重写路径" },
 };
