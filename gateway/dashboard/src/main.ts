@@ -9,6 +9,15 @@ import { i18n, speak } from "./i18n";
 import { router } from "./routes";
 import { usePreferences } from "./stores/preferences";
 
+// A gateway that was upgraded meanwhile no longer has the parts of the panel it served: its own are one reload away.
+const RELOADED = "ws-gateway.reloaded";
+addEventListener("vite:preloadError", (event) => {
+  if (Date.now() - Number(sessionStorage.getItem(RELOADED)) < 10_000) return;
+  event.preventDefault();
+  sessionStorage.setItem(RELOADED, String(Date.now()));
+  location.reload();
+});
+
 const app = createApp(App).use(createPinia()).use(i18n);
 const preferences = usePreferences();
 watch(() => preferences.language, speak);
