@@ -5,6 +5,8 @@ import { visit } from "./places.mjs";
 const name = `ann-${process.pid}`;
 
 async function more(page, user, what) {
+  // A menu that is closing takes the click.
+  await page.locator(".el-dropdown-menu").locator("visible=true").first().waitFor({ state: "hidden" });
   await page.getByTestId(`user-more-${user}`).click();
   await page.getByTestId(what).locator("visible=true").click();
 }
