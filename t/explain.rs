@@ -208,6 +208,25 @@ async fn a_change_is_tried_out_and_changes_nothing() {
 }
 
 #[tokio::test]
+async fn who_may_only_read_cannot_hide_a_change_in_a_list() {
+    let (gateway, _nodes) = two_nodes().await;
+    let request = Request::new("POST", "/admin/v2/tokens").header("X-Api-Token", TOKEN);
+    let made = request.body(r#"{"name": "reader", "role": "viewer"}"#).send(gateway.admin).await.expect(201).json();
+    let (admin, token) = (gateway.admin, made["token"].as_str().unwrap());
+    let ask = async |question: Value| {
+        let request = Request::new("POST", "/admin/v2/explain").header("X-Api-Token", token);
+        request.body(question.to_string()).send(admin).await
+    };
+    let change = json!({"path": "routes/new", "value": {"prefix": "/x", "status": 1, "service_name": "s"}});
+    let as_list = json!([change["path"], change["value"]]);
+    ask(json!({"url": "/x"})).await.expect(200);
+    ask(json!({"url": "/x", "change": change})).await.expect(403);
+    assert_eq!(ask(json!({"url": "/x", "change": as_list})).await.expect(422).json()["field"], "change");
+    ask(json!(["GET", "/x", {}, null, as_list])).await.expect(422);
+    ask(json!(["GET", "/x", {}, null, change])).await.expect(422);
+}
+
+#[tokio::test]
 async fn the_admin_on_the_data_ports_is_told_apart() {
     let gateway = Gateway::with(json!({"admin": {"on_gateway_ports": true}})).await;
     assert_eq!(of(&gateway, "/admin/x").await["outcome"], "admin");

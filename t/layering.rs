@@ -53,7 +53,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("control", &["config", "store", "resource", "snapshot", "telemetry"]),
     ("proxy", &["config", "snapshot", "request", "telemetry", "router", "tls", "upstream", "pipeline", "resource"]),
     ("snapshot", &["config", "resource", "secret", "router", "tls", "upstream", "pipeline", "request", "telemetry"]),
-    ("explain", &["snapshot", "request", "router", "pipeline", "upstream", "resource"]),
+    ("explain", &["snapshot", "request", "router", "pipeline", "upstream", "resource", "telemetry"]),
     ("tls", &["resource"]),
     ("secret", &[]),
     ("router", &["resource", "request"]),

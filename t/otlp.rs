@@ -311,6 +311,8 @@ async fn without_a_collector_nothing_is_added() {
 async fn settings_that_make_no_sense_are_refused() {
     for (tracing, field) in [
         (json!({"endpoint": "127.0.0.1:4318"}), "telemetry.tracing.endpoint"),
+        // It would be shown in logs, and sent to nobody.
+        (json!({"endpoint": "http://user:canary@127.0.0.1:4318"}), "telemetry.tracing.endpoint"),
         (json!({"sample": 1.5}), "telemetry.tracing.sample"),
         (json!({"timeout": "0s"}), "telemetry.tracing.timeout"),
         (json!({"queue": 0}), "telemetry.tracing.queue"),
@@ -321,5 +323,6 @@ async fn settings_that_make_no_sense_are_refused() {
         let output = gateway.command("check").await;
         let said = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(!output.status.success() && said.contains(field), "{field}: {said}");
+        assert!(!said.contains("canary"), "{said}");
     }
 }

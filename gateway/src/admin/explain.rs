@@ -49,8 +49,15 @@ async fn explain(
     let body = body.map_err(|status| Problem::new(status, "the body cannot be read, or is too large"))?;
     let mut question: Value = serde_json::from_slice(&body)
         .map_err(|e| Problem::new(StatusCode::BAD_REQUEST, format!("{e}; expected {{\"url\": \"/a?b=1\"}}")))?;
+    // A list of the fields would be read as well, and pass by the check of rights below.
+    if !question.is_object() {
+        return Err(Problem::at("", "expected an object, such as {\"url\": \"/a?b=1\"}"));
+    }
     let path = question.pointer("/change/path").cloned();
     if let Some(change) = question.get_mut("change").filter(|change| !change.is_null()) {
+        if !change.is_object() {
+            return Err(Problem::at("change", "expected an object with path and value"));
+        }
         as_stored(&admin, &principal.rights(), change).await?;
     }
     let mut answer = (admin.deps.explain)(question).await?;

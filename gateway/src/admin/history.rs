@@ -113,8 +113,7 @@ async fn diff(State(admin): State<Arc<Admin>>, between: Result<Query<Between>, Q
     let Between { from, to } = query(between)?;
     let head = admin.head().await?;
     let (earlier, later) = (from.min(to), from.max(to));
-    let records = admin.records().await?;
-    let mut changes = total(range(&records, earlier, later, head)?);
+    let mut changes = total(&admin.records(earlier, later, head).await?);
     if from > to {
         for Written { before, after, .. } in &mut changes {
             std::mem::swap(before, after);
@@ -172,19 +171,6 @@ fn shown(record: &Record, pending: &[Pending], with_fields: bool) -> Value {
     shown
 }
 
-/// The records after one state, up to another.
-fn range(records: &[Record], after: u64, to: u64, head: Head) -> Result<Vec<&Record>, Refused> {
-    if after.max(to) > head.revision {
-        return Err(Refused::Absent(format!("revision {}; the last is {}", after.max(to), head.revision)));
-    }
-    let range: Vec<&Record> = records.iter().filter(|r| r.revision > after && r.revision <= to).collect();
-    if range.len() as u64 == to.saturating_sub(after) {
-        return Ok(range);
-    }
-    let first = records.first().map_or(head.revision, |record| record.revision - 1);
-    Err(Refused::Absent(format!("record of revision {after} any more; the earliest is {first}")))
-}
-
 fn readable(kv: &Kv) -> Option<Record> {
     let record = Record::decode(&kv.value);
     record.inspect_err(|e| log::warn!("admin: {:?} cannot be read and is left out: {e}", kv.key)).ok()
@@ -196,10 +182,20 @@ impl Admin {
         Ok(kv.and_then(|kv| serde_json::from_slice(&kv.value).ok()).unwrap_or_default())
     }
 
-    /// All that are kept, in order. One that cannot be read is left out, and missed where it is needed.
-    async fn records(&self) -> Result<Vec<Record>, Refused> {
-        let listing = self.deps.store.list(&self.key(RECORDS)).await?;
-        Ok(listing.entries.iter().filter_map(readable).collect())
+    /// The records after one state, up to another. No other is read: all of them may be more than there is memory.
+    async fn records(&self, after: u64, to: u64, head: Head) -> Result<Vec<Record>, Refused> {
+        if after.max(to) > head.revision {
+            return Err(Refused::Absent(format!("revision {}; the last is {}", after.max(to), head.revision)));
+        }
+        let stored = self.deps.store.list(&self.key(RECORDS)).await?.entries;
+        let revision = |kv: &Kv| kv.key.rsplit('/').next().and_then(|revision| revision.parse::<u64>().ok());
+        let is_wanted = |kv: &&Kv| revision(kv).is_some_and(|revision| revision > after && revision <= to);
+        let records: Vec<Record> = stored.iter().filter(is_wanted).filter_map(readable).collect();
+        if records.len() as u64 == to.saturating_sub(after) {
+            return Ok(records);
+        }
+        let first = stored.first().and_then(revision).map_or(head.revision, |first| first.saturating_sub(1));
+        Err(Refused::Absent(format!("record of revision {after} any more; the earliest is {first}")))
     }
 
     async fn pending(&self) -> Result<Vec<Pending>, Refused> {
@@ -238,9 +234,8 @@ struct Restore<'a> {
 #[async_trait]
 impl Change for Restore<'_> {
     async fn plan(&self, admin: &Admin, head: Head) -> Result<Plan, Refused> {
-        let records = admin.records().await?;
         let mut plan = Plan::restoring(self.to);
-        for written in total(range(&records, self.to, head.revision, head)?) {
+        for written in total(&admin.records(self.to, head.revision, head).await?) {
             allow(self.rights, &written)?;
             let now = admin.declared(&written.key).await?;
             // What a service registered since is the service's.

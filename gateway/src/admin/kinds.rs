@@ -216,7 +216,7 @@ impl Kind {
         for at in self.secrets {
             keep_secret(&mut value, before.as_ref(), at)?;
             if self.is_sealed {
-                seal(admin, &key, &mut value, at)?;
+                seal(admin, &key, &mut value, before.as_ref(), at)?;
             }
         }
         if before.is_some_and(|before| self.is_same(before, &value)) {
@@ -349,11 +349,18 @@ fn keep_secret(value: &mut Value, before: Option<&Value>, at: &str) -> Result<()
     Ok(())
 }
 
-fn seal(admin: &Admin, key: &str, value: &mut Value, at: &str) -> Result<(), Refused> {
+/// Encrypts a secret. One that is stored already keeps its ciphertext, which is another one each time it is made: what
+/// did not change would be a change.
+fn seal(admin: &Admin, key: &str, value: &mut Value, before: Option<&Value>, at: &str) -> Result<(), Refused> {
     let Some(secret) = value.pointer_mut(at) else { return Ok(()) };
     // A file is named, not shown.
     let is_plain = |text: &&str| !Secrets::is_sealed(text) && !text.starts_with("file:");
     let Some(plain) = secret.as_str().filter(is_plain) else { return Ok(()) };
+    let stored = before.and_then(|before| before.pointer(at)?.as_str());
+    if let Some(stored) = stored.filter(|stored| (admin.deps.open)(key, stored).is_ok_and(|known| known == plain)) {
+        *secret = stored.into();
+        return Ok(());
+    }
     let sealed = (admin.deps.seal)(key, plain);
     *secret = sealed.map_err(|e| Invalid::at(path(at), e))?.into();
     Ok(())

@@ -267,6 +267,10 @@ fn tracing(config: &Config) -> Result<(), Problem> {
             format!("\"{endpoint}\" is no address, such as http://127.0.0.1:4318"),
         ));
     }
+    // It would be shown in logs, and sent to nobody.
+    if tracing.endpoint.as_ref().is_some_and(|endpoint| endpoint.contains('@')) {
+        return Err(problem("telemetry.tracing.endpoint", "takes no user and password; headers may carry a key"));
+    }
     if !(0.0..=1.0).contains(&tracing.sample) {
         return Err(problem("telemetry.tracing.sample", "must be from 0 to 1, such as 0.01"));
     }

@@ -121,6 +121,7 @@ impl Asked {
         let method = Method::from_bytes(self.method.as_bytes())
             .map_err(|_| Invalid::at("method", format!("\"{}\" is not a method", self.method)))?;
         let mut size = self.url.len();
+        let most = format!("a request has at most {MAX_HEADERS} headers and {MAX_BYTES} bytes");
         let mut headers = HeaderMap::new();
         for (name, values) in &self.headers {
             let at = |reason: &str| Invalid::at(format!("headers.{name}"), reason);
@@ -131,14 +132,17 @@ impl Asked {
             };
             for value in values {
                 size += name.len() + value.len();
+                // Before it goes in: a map of headers panics when it holds too many.
+                if headers.len() == MAX_HEADERS || size > MAX_BYTES {
+                    return Err(Invalid::at("headers", most));
+                }
                 let value =
                     HeaderValue::from_bytes(value.trim().as_bytes()).map_err(|_| at("is not a header value"))?;
                 headers.append(header.clone(), value);
             }
         }
-        if headers.len() > MAX_HEADERS || size > MAX_BYTES {
-            let most = format!("a request has at most {MAX_HEADERS} headers and {MAX_BYTES} bytes");
-            return Err(Invalid::at("headers", most));
+        if size > MAX_BYTES {
+            return Err(Invalid::at("url", most));
         }
         let (authority, target, is_tls) = split(&self.url)?;
         if let Some(authority) = authority.filter(|_| !headers.contains_key(header::HOST)) {

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::service::Carriage;
 use crate::request::framing::{self, Underscores};
 use crate::snapshot::CompiledRoute;
+use crate::telemetry::is_secret;
 
 /// Headers that are for one connection and do not go on: Pingora takes them out, and what `Connection` names.
 const HOP_BY_HOP: [&str; 10] = [
@@ -24,9 +25,7 @@ const HOP_BY_HOP: [&str; 10] = [
     "transfer-encoding",
     "upgrade",
 ];
-/// Headers whose values are shown only where the question itself had them.
-const SECRET: [&str; 5] = ["authorization", "cookie", "proxy-authorization", "x-api-key", "x-access-token"];
-/// Stands for such a value.
+/// Stands for a secret that is not shown.
 const HIDDEN: &str = "(hidden)";
 
 /// Method and headers.
@@ -104,19 +103,19 @@ impl Head {
 
 /// A value as it is shown; a secret that the question did not have is not.
 pub(super) fn shown(name: &HeaderName, value: &HeaderValue, asked: &HeaderMap) -> String {
-    let is_secret = value.is_sensitive() || SECRET.contains(&name.as_str());
+    let is_secret = value.is_sensitive() || is_secret(name.as_str().as_bytes());
     if is_secret && !asked.get_all(name).iter().any(|known| known == value) {
         return HIDDEN.to_owned();
     }
     String::from_utf8_lossy(value.as_bytes()).into_owned()
 }
 
-/// What makes one head of another.
-pub(super) fn changes(before: &HeaderMap, after: &HeaderMap) -> HeaderChanges {
+/// What makes one head of another. What was in the question may be shown; what is in `before` may be a plugin's secret.
+pub(super) fn changes(before: &HeaderMap, after: &HeaderMap, asked: &HeaderMap) -> HeaderChanges {
     let mut set = BTreeMap::new();
     for name in after.keys() {
         if !before.get_all(name).iter().eq(after.get_all(name).iter()) {
-            let values = after.get_all(name).iter().map(|value| shown(name, value, before)).collect();
+            let values = after.get_all(name).iter().map(|value| shown(name, value, asked)).collect();
             set.insert(name.as_str().to_owned(), values);
         }
     }

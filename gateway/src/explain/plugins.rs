@@ -89,14 +89,14 @@ pub(super) async fn request(mut course: Course, route: &CompiledRoute, shown: &m
         };
         course = returned;
         let (headers, path, query) = before;
-        shown.effects.headers = head::changes(&headers, &course.head.headers);
+        shown.effects.headers = head::changes(&headers, &course.head.headers, &course.asked);
         shown.effects.path = (course.state.path() != path).then(|| course.state.path().to_owned());
         let has_new_query = course.state.query() != query.as_deref();
         shown.effects.query = has_new_query.then(|| course.state.query().unwrap_or_default().to_owned());
         let ended = match flow {
             Some(Ok(Flow::Continue)) => continue,
             Some(Ok(Flow::Respond(response))) => {
-                shown.effects.response = Some(answered(&response));
+                shown.effects.response = Some(answered(&response, &course.asked));
                 Ended::Answered(instance.name(), response.status.as_u16())
             }
             Some(Err(panic)) => panicked(shown, panic),
@@ -162,7 +162,7 @@ pub(super) async fn upstream_request(
             return (None, Some(Ended::Unknown(instance.name())));
         };
         course = returned;
-        shown.effects.upstream_headers = head::changes(&before, &course.head.headers);
+        shown.effects.upstream_headers = head::changes(&before, &course.head.headers, &course.asked);
         if let Err(panic) = result {
             return (Some(course), Some(panicked(shown, panic)));
         }
@@ -196,11 +196,11 @@ fn panicked(shown: &mut Plugin, panic: Panicked) -> Ended {
     Ended::Refused(Refusal::Panicked(text))
 }
 
-fn answered(response: &sdk::Response) -> Response {
+fn answered(response: &sdk::Response, asked: &HeaderMap) -> Response {
     let beginning = &response.body[..response.body.len().min(MAX_BODY)];
     Response {
         status: response.status.as_u16(),
-        headers: head::changes(&HeaderMap::new(), &response.headers).set,
+        headers: head::changes(&HeaderMap::new(), &response.headers, asked).set,
         body: String::from_utf8_lossy(beginning).into_owned(),
     }
 }

@@ -30,6 +30,7 @@ struct Obedient {
 }
 
 const X_SEEN: HeaderName = HeaderName::from_static("x-seen");
+const X_API_TOKEN: HeaderName = HeaderName::from_static("x-api-token");
 
 impl sdk::Plugin for Obedient {
     const NAME: &'static str = "obedient";
@@ -58,7 +59,10 @@ impl sdk::Plugin for Obedient {
                 };
                 request.head.insert_header(X_SEEN, taken.into());
             }
-            "secret" => request.head.insert_header(http::header::AUTHORIZATION, HeaderValue::from_static("hush")),
+            "secret" => {
+                request.head.insert_header(http::header::AUTHORIZATION, HeaderValue::from_static("hush"));
+                request.head.insert_header(X_API_TOKEN, HeaderValue::from_static("hush"));
+            }
             _ => {}
         }
         Flow::Continue
@@ -80,6 +84,9 @@ impl sdk::Plugin for Obedient {
     fn upstream_request_filter(&self, _: &mut RequestState, upstream: &mut dyn RequestHead) {
         if self.config.act == "panic late" {
             panic!("as told, late");
+        }
+        if self.config.act == "secret" {
+            upstream.append_header(http::header::AUTHORIZATION, HeaderValue::from_static("more"));
         }
         upstream.insert_header(X_SEEN, HeaderValue::from_static("late"));
     }
@@ -196,9 +203,27 @@ async fn a_secret_that_a_plugin_adds_is_not_shown_and_one_that_was_sent_is() {
     let headers = out.upstream.unwrap().headers;
     assert_eq!(
         (&headers["authorization"], &headers["cookie"]),
-        (&vec!["(hidden)".to_owned()], &vec!["a=b".to_owned()])
+        (&vec!["(hidden)".to_owned(); 2], &vec!["a=b".to_owned()])
     );
     assert_eq!(out.plugins[0].effects.headers.set["authorization"], ["(hidden)"]);
+}
+
+#[tokio::test]
+async fn a_secret_of_a_plugin_stays_hidden_in_what_a_later_hook_does() {
+    let out = ask(&told("secret"), json!({"url": "/a"})).await;
+    assert_eq!(out.plugins[0].effects.headers.set["x-api-token"], ["(hidden)"]);
+    assert_eq!(out.plugins[0].effects.upstream_headers.set["authorization"], ["(hidden)", "(hidden)"]);
+    let shown = serde_json::to_string(&out).unwrap();
+    assert!(!shown.contains("hush"), "{shown}");
+}
+
+#[tokio::test]
+async fn more_headers_than_a_map_holds_are_refused() {
+    let headers: serde_json::Map<String, Value> = (0..40_000).map(|i| (format!("h{i}"), "".into())).collect();
+    match told("").answer(json!({"url": "/a", "headers": headers})).await {
+        Err(Unexplained::Invalid(invalid)) => assert_eq!(invalid.path, "headers"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[tokio::test]

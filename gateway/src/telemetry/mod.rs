@@ -74,6 +74,7 @@ pub use metrics::{
     RouteMetrics, ServiceMetrics,
 };
 pub use plugin_time::{Phase, PluginTimes, is_measured};
+pub use redact::is_secret;
 pub use spans::{Lost, SpanMetrics};
 pub use tap::{Filter, Head, LiveRequest, LiveTry, Sampled, StatusFilter, Tap, TapListener, Timings};
 

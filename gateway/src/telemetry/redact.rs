@@ -37,7 +37,7 @@ const SEPARATORS: &[u8] = b"?&;,#<>\"' \t";
 const NESTED: u8 = 3;
 
 /// Whether the value of a header or parameter of this name is secret.
-pub(super) fn is_secret(name: &[u8]) -> bool {
+pub fn is_secret(name: &[u8]) -> bool {
     let name: Cow<'_, [u8]> = percent_decode(name).into();
     let name = String::from_utf8_lossy(&name).to_ascii_lowercase();
     SECRET.iter().any(|part| name.contains(part)) || SECRET_NAMES.contains(&name.as_str())

@@ -81,6 +81,9 @@ pub(super) fn refused(why: LoginFailed) -> Problem {
         LoginFailed::CodeNeeded => {
             Problem::new(StatusCode::UNAUTHORIZED, "a code of the authenticator app is needed too").with_field("totp")
         }
+        LoginFailed::Busy => {
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too many log in at the same time; try again")
+        }
         LoginFailed::Unavailable => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "the store does not answer"),
     }
 }

@@ -117,7 +117,7 @@ pub(super) async fn confirm(
     field: &str,
 ) -> Result<(), Problem> {
     admin.auth.confirm_password(name, password, caller.from).await.map_err(|why| match why {
-        LoginFailed::Unavailable => super::login::refused(why),
+        LoginFailed::Busy | LoginFailed::Unavailable => super::login::refused(why),
         _ => Problem::new(StatusCode::FORBIDDEN, "the password is wrong, or too many were").with_field(field),
     })
 }

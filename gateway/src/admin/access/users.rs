@@ -31,7 +31,7 @@ pub(super) fn router() -> Router<Arc<Admin>> {
 }
 
 /// What a put says, and what a patch comes to. What is only shown may be sent back, and means nothing.
-#[derive(Deserialize, ToSchema)]
+#[derive(Clone, Deserialize, ToSchema)]
 #[schema(as = UserChange)]
 #[serde(deny_unknown_fields)]
 #[allow(dead_code, reason = "some fields are named so that they are accepted")]
@@ -96,9 +96,9 @@ async fn one(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: 
 
 async fn put(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: Caller, body: Body) -> Answer {
     caller.administers()?;
-    let object: Map<String, Value> = super::json(body).await?;
-    check(&wanted(object.clone())?)?;
-    save(&admin, &name, &caller, &Edit::Replace(object)).await
+    let wanted: Wanted = super::json(body).await?;
+    check(&wanted)?;
+    save(&admin, &name, &caller, &Edit::Replace(Box::new(wanted))).await
 }
 
 async fn patch(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller: Caller, body: Body) -> Answer {
@@ -108,15 +108,17 @@ async fn patch(State(admin): State<Arc<Admin>>, Path(name): Path<String>, caller
 
 /// How an account is changed.
 enum Edit {
-    Replace(Map<String, Value>),
+    Replace(Box<Wanted>),
     /// RFC 7396.
     Merge(Map<String, Value>),
 }
 
 impl Edit {
     fn password(&self) -> Option<&str> {
-        let (Self::Replace(object) | Self::Merge(object)) = self;
-        object.get("password").and_then(Value::as_str)
+        match self {
+            Self::Replace(wanted) => wanted.password.as_deref(),
+            Self::Merge(object) => object.get("password").and_then(Value::as_str),
+        }
     }
 
     /// The account as it is wanted; refused when that takes a version, or an account, that is not there.
@@ -126,7 +128,7 @@ impl Edit {
                 let detail = "there is such a user: send If-Match with the ETag you read, or `If-Match: *`";
                 Err(Problem::new(StatusCode::PRECONDITION_REQUIRED, detail))
             }
-            (Self::Replace(object), _) => wanted(object.clone()),
+            (Self::Replace(wanted), _) => Ok(Wanted::clone(wanted)),
             (Self::Merge(object), Some(before)) => {
                 let mut merged = shown(admin, name, before);
                 objects::merge(&mut merged, &Value::Object(object.clone()));
@@ -140,19 +142,18 @@ impl Edit {
     }
 }
 
-fn wanted(object: Map<String, Value>) -> Result<Wanted, Problem> {
-    super::parsed(Value::Object(object))
-}
-
 async fn save(admin: &Admin, name: &str, caller: &Caller, edit: &Edit) -> Answer {
     let key = key(admin, name)?;
     if let Some(password) = edit.password() {
         super::check_password("password", password)?;
     }
+    // A patch makes no account, and so needs none made up.
+    let generated = matches!(edit, Edit::Replace(wanted) if wanted.password.is_none()).then(auth::generate_password);
     // Made before the store is read: it takes a while.
-    let generated = edit.password().is_none().then(auth::generate_password);
-    let password = edit.password().or(generated.as_deref()).unwrap_or_default();
-    let hash = auth::hash(password).await.map_err(|e| failed(&e))?;
+    let hash = match edit.password().or(generated.as_deref()) {
+        Some(password) => Some(auth::hash(password).await.map_err(|e| failed(&e))?),
+        None => None,
+    };
     for _ in 0..TRIES {
         let kv = admin.deps.store.get(&key).await.map_err(|e| failed(&e))?;
         check_match(&caller.headers, kv.as_ref())?;
@@ -161,7 +162,7 @@ async fn save(admin: &Admin, name: &str, caller: &Caller, edit: &Edit) -> Answer
             return Err(Problem::new(StatusCode::CONFLICT, "the account cannot be read; replace it"));
         }
         let there = kv.as_ref().map(|_| before.clone().unwrap_or_default());
-        let user = changed(name, &edit.wanted(admin, name, caller, there.as_ref())?, before.as_ref(), &hash);
+        let user = changed(name, &edit.wanted(admin, name, caller, there.as_ref())?, before.as_ref(), hash.as_deref());
         let mut guards = vec![unchanged(&key, kv.as_ref())];
         if before.is_none() {
             check_room(admin).await?;
@@ -254,9 +255,9 @@ fn check(wanted: &Wanted) -> Result<(), Problem> {
 }
 
 /// The account as it will be.
-fn changed(name: &str, wanted: &Wanted, before: Option<&User>, hash: &str) -> User {
+fn changed(name: &str, wanted: &Wanted, before: Option<&User>, hash: Option<&str>) -> User {
     let mut user = before.cloned().unwrap_or_default();
-    if before.is_none() || wanted.password.is_some() {
+    if let Some(hash) = hash.filter(|_| before.is_none() || wanted.password.is_some()) {
         hash.clone_into(&mut user.password_hash);
         // Also of one that is new: there may have been another of its name.
         user.tokens_from = auth::now();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use http::{HeaderMap, HeaderValue};
 
+use super::accounts::{USERS, User};
 use super::audit::Entry;
 use super::known::REVOKED;
 use super::password::Secret;
@@ -13,7 +14,7 @@ use super::rights::Role;
 use super::session::{self, Foreign, SESSIONS, StoredSession};
 use super::totp::{self, StoredTotp, TOTP};
 use super::{Auth, token};
-use crate::store::{Guard, Lease, Op, StoreError};
+use crate::store::{Guard, Kv, Lease, Op, StoreError};
 
 /// Ten years, in seconds: a token that ends later was not made by us.
 const LONGEST_REVOCATION: f64 = 315_360_000.0;
@@ -27,6 +28,8 @@ pub(in crate::admin) enum LoginFailed {
     Wrong,
     /// The password is right, and a code is needed too.
     CodeNeeded,
+    /// Too many log in at the same time; nothing was looked at.
+    Busy,
     /// The accounts cannot be read, or the session not be stored.
     Unavailable,
 }
@@ -78,7 +81,7 @@ impl Auth {
     pub(in crate::admin) async fn begin_session(&self, attempt: Attempt<'_>) -> Result<Session, LoginFailed> {
         let Attempt { name, password, code, from } = attempt;
         let begun = token::now();
-        self.check_password(name, password, from).await?;
+        let verified = self.check_password(name, password, from).await?;
         let shown = match self.check_code(name, code).await {
             Ok(shown) => shown,
             Err(failed) => {
@@ -89,7 +92,8 @@ impl Auth {
             }
         };
         self.lockout.succeeded(name, from);
-        self.store_session(name, None, begun, &Entry::of(name, shown, from, "login")).await
+        let unchanged = self.still(name, verified.as_deref()).await?;
+        self.store_session(name, None, begun, vec![unchanged], &Entry::of(name, shown, from, "login")).await
     }
 
     /// Begins a session of a user whom another party has named.
@@ -100,7 +104,22 @@ impl Auth {
         from: IpAddr,
     ) -> Result<Session, LoginFailed> {
         let entry = Entry::of(name, "OpenID provider", from, "login");
-        self.store_session(name, Some(Foreign { role, services: None }), token::now(), &entry).await
+        self.store_session(name, Some(Foreign { role, services: None }), token::now(), Vec::new(), &entry).await
+    }
+
+    /// Demands that an account stays as it is, which must be with the hash that was verified; none is one of the
+    /// configuration. The times of sessions and passwords do not tell which came first when clocks differ.
+    async fn still(&self, name: &str, verified: Option<&str>) -> Result<Guard, LoginFailed> {
+        let key = format!("{}{USERS}{name}", self.prefix);
+        let kv = self.store.get(&key).await.map_err(|e| {
+            log::error!("admin: an account cannot be read: {e}");
+            LoginFailed::Unavailable
+        })?;
+        let hash = |kv: &Kv| serde_json::from_slice::<User>(&kv.value).unwrap_or_default().password_hash;
+        if kv.as_ref().map(hash).as_deref() != verified {
+            return Err(LoginFailed::Wrong);
+        }
+        Ok(kv.map_or(Guard::Absent(key.clone()), |kv| Guard::ModRevision(key, kv.mod_revision)))
     }
 
     /// Stores a new session, and what the record says of it. It is as old as the look at the password it
@@ -110,6 +129,7 @@ impl Auth {
         user: &str,
         foreign: Option<Foreign>,
         created: f64,
+        guards: Vec<Guard>,
         entry: &Entry,
     ) -> Result<Session, LoginFailed> {
         let session = Session { id: session::generate(), csrf: Csrf(String::new()), lifetime: self.session_lifetime };
@@ -123,7 +143,7 @@ impl Auth {
             let earlier = self.known.sessions_of(user);
             let surplus = (earlier.len() + 1).saturating_sub(MAX_SESSIONS).min(MAX_SESSIONS);
             let ends = earlier[..surplus].iter().map(|digest| Op::delete(self.session_key(digest)));
-            self.change(Vec::new(), ends.chain([put]).collect(), Some(entry)).await
+            self.change(guards, ends.chain([put]).collect(), Some(entry)).await
         };
         stored.await.map_err(|e| {
             log::error!("admin: a session could not be stored: {e}");
@@ -132,13 +152,16 @@ impl Auth {
         Ok(session)
     }
 
-    /// Whether the password is the account's. Counts as a failure until `lockout.succeeded`.
+    /// Refuses a password that is not the account's. Counts as a failure until `lockout.succeeded`. Returns the hash
+    /// that was verified, where the account is in the store.
     pub(in crate::admin) async fn check_password(
         &self,
         name: &str,
         password: String,
         from: IpAddr,
-    ) -> Result<(), LoginFailed> {
+    ) -> Result<Option<String>, LoginFailed> {
+        // Before the attempt is counted: nobody is locked out by a crowd.
+        let place = self.verifier.admit().ok_or(LoginFailed::Busy)?;
         if !self.lockout.attempt(name, from) {
             self.count_failure(name, from, true);
             return Err(LoginFailed::Wrong);
@@ -147,10 +170,11 @@ impl Auth {
             return Err(LoginFailed::Unavailable);
         }
         // An account of the store wins over one of the configuration: its password was set later.
-        let stored = self.known.user(name).map(|user| Secret::Hash(user.password_hash));
-        let expected = stored.or_else(|| Some(Secret::configured(&self.accounts.get(name)?.password)));
-        if self.verifier.verify(expected, password).await {
-            return Ok(());
+        let stored = self.known.user(name).map(|user| user.password_hash);
+        let expected = stored.clone().map(Secret::Hash);
+        let expected = expected.or_else(|| Some(Secret::configured(&self.accounts.get(name)?.password)));
+        if self.verifier.verify(place, expected, password).await {
+            return Ok(stored);
         }
         self.count_failure(name, from, false);
         Err(LoginFailed::Wrong)
@@ -250,7 +274,7 @@ impl Auth {
             }
             Login::Session { .. } => {
                 let entry = Entry::of(name, "new password", from, "login");
-                Ok(Renewed::Session(self.store_session(name, None, token::now(), &entry).await?))
+                Ok(Renewed::Session(self.store_session(name, None, token::now(), Vec::new(), &entry).await?))
             }
         }
     }

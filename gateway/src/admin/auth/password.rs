@@ -7,7 +7,7 @@ use argon2::Argon2;
 use argon2::password_hash::{PasswordHasher as _, PasswordVerifier as _, phc::PasswordHash};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Each verification takes 19 MiB and a core for tens of milliseconds.
 const AT_ONCE: usize = 2;
@@ -57,13 +57,15 @@ impl Verifier {
         Self { running: Arc::new(Semaphore::new(AT_ONCE)), admitted: Arc::new(Semaphore::new(AT_ONCE + WAITING)) }
     }
 
+    /// A place among those whose passwords are verified; none when there are too many.
+    pub(super) fn admit(&self) -> Option<Admitted> {
+        let place = Arc::clone(&self.admitted).try_acquire_owned();
+        place.inspect_err(|_| log::warn!("admin: too many logins at the same time; refused one")).ok().map(Admitted)
+    }
+
     /// Whether the password is the account's. `None` as the secret is an account that does not
     /// exist; it costs the same.
-    pub(super) async fn verify(&self, secret: Option<Secret>, password: String) -> bool {
-        let Ok(_admitted) = self.admitted.try_acquire() else {
-            log::warn!("admin: too many logins at the same time; refused one");
-            return false;
-        };
+    pub(super) async fn verify(&self, _place: Admitted, secret: Option<Secret>, password: String) -> bool {
         let Ok(permit) = Arc::clone(&self.running).acquire_owned().await else { return false };
         let check = tokio::task::spawn_blocking(move || {
             // Held by the work itself: a client that goes away does not make room for more work.
@@ -74,6 +76,9 @@ impl Verifier {
         check.await.unwrap_or(false)
     }
 }
+
+/// A place among those whose passwords are verified.
+pub(super) struct Admitted(#[allow(dead_code, reason = "it is held")] OwnedSemaphorePermit);
 
 /// Hashes a password.
 pub(super) fn hash(password: &str) -> Result<String, argon2::password_hash::Error> {

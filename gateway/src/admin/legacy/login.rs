@@ -21,7 +21,7 @@ pub(super) async fn login(admin: &Admin, from: IpAddr, body: &[u8]) -> Response 
     match admin.auth.login(username, password.clone(), from).await {
         Ok(token) => answer::json(&json!({"token": token})),
         Err(LoginFailed::Wrong | LoginFailed::CodeNeeded) => wrong(),
-        Err(LoginFailed::Unavailable) => lua_error(),
+        Err(LoginFailed::Busy | LoginFailed::Unavailable) => lua_error(),
     }
 }
 

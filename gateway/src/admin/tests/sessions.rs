@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::store::Op;
 
 const PANEL: &str = "http://127.0.0.1:12000";
 
@@ -430,6 +431,40 @@ async fn a_login_that_waits_while_its_password_is_changed_is_none() {
         let token = token.json()["token"].as_str().unwrap().to_owned();
         assert_eq!(api.get_as("/admin/user/info", &token).await.status, 401);
     }
+}
+
+#[tokio::test]
+async fn a_login_does_not_outlive_an_account_that_changes_before_it_is_stored() {
+    let api = Api::new();
+    let password = api.user("u", &json!({"role": "editor"})).await;
+    let (key, body) = (format!("{P}gw/users/u"), json!({"username": "u", "password": password}));
+    // By a gateway whose clock is behind: nothing but the key's version tells that it came later.
+    let mut changed = api.store.json(&key).unwrap();
+    changed["password_hash"] = "of another password".into();
+    let mut op = Some(Op::put(&*key, changed.to_string()));
+    api.store.interfere(move |content| content.write(op.take().into_iter().collect()));
+    let answer = log_in(&api, &body, LOCAL).await;
+    assert_ne!(answer.status, 200, "{}", answer.body);
+    assert_eq!(api.store.keys(&format!("{P}gw/sessions/")), Vec::<String>::new());
+    let answer = log_in(&api, &body, LOCAL).await;
+    assert_eq!(answer.status, 401, "{}", answer.body);
+}
+
+#[tokio::test]
+async fn a_right_password_in_a_crowd_is_refused_and_not_counted() {
+    let api = Api::new();
+    let guesses = (0..40).map(|i| {
+        let api = &api;
+        async move { log_in(api, &json!({"username": format!("x{i}"), "password": "guess"}), LOCAL).await }
+    });
+    let admin = admin();
+    assert_eq!(log_in(&api, &admin, LOCAL).await.status, 200, "and accounts are known");
+    let rights = (0..20).map(|_| log_in(&api, &admin, LOCAL));
+    let (_, refused) = tokio::join!(futures::future::join_all(guesses), futures::future::join_all(rights));
+    for answer in refused {
+        assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, Some("1")), "{}", answer.body);
+    }
+    assert_eq!(log_in(&api, &admin, LOCAL).await.status, 200, "the account is open");
 }
 
 #[tokio::test]

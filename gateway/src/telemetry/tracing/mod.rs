@@ -129,7 +129,12 @@ impl Tracer {
     }
 
     /// Takes a request that ended.
-    pub fn finish(&self, exchange: Exchange) {
+    pub fn finish(&self, mut exchange: Exchange) {
+        // A method may be as long as a head; its beginning is one too.
+        if exchange.method.as_str().len() > MAX_TEXT {
+            exchange.method =
+                Method::from_bytes(text(exchange.method.as_str().as_bytes()).as_bytes()).unwrap_or_default();
+        }
         let spans = 1 + exchange.tries.len();
         if self.queue.try_send(Box::new(exchange)).is_err() {
             self.metrics.spans.lost(Lost::QueueFull, spans);

@@ -68,9 +68,8 @@ fn what_begins_here_is_told_to_nodes_either_way() {
     }
 }
 
-#[test]
-fn what_does_not_fit_is_dropped_and_counted() {
-    let (tracer, mut waiting, metrics) = tracer(1.0, 2);
+/// A request that was tried twice.
+fn exchange(tracer: &Tracer, method: Method) -> Exchange {
     let tried = || TriedNode {
         name: "n:1".into(),
         address: ([127, 0, 0, 1], 1).into(),
@@ -81,22 +80,28 @@ fn what_does_not_fit_is_dropped_and_counted() {
         status: None,
         error: None,
     };
+    Exchange {
+        trace: tracer.begin(&HeaderMap::new()).unwrap(),
+        ended: SystemTime::now(),
+        time: Duration::ZERO,
+        method,
+        path: "/".into(),
+        scheme: "http",
+        host: None,
+        version: "1.1",
+        user_agent: None,
+        client: None,
+        route: None,
+        status: None,
+        tries: vec![tried(), tried()],
+    }
+}
+
+#[test]
+fn what_does_not_fit_is_dropped_and_counted() {
+    let (tracer, mut waiting, metrics) = tracer(1.0, 2);
     for _ in 0..5 {
-        tracer.finish(Exchange {
-            trace: tracer.begin(&HeaderMap::new()).unwrap(),
-            ended: SystemTime::now(),
-            time: Duration::ZERO,
-            method: Method::GET,
-            path: "/".into(),
-            scheme: "http",
-            host: None,
-            version: "1.1",
-            user_agent: None,
-            client: None,
-            route: None,
-            status: None,
-            tries: vec![tried(), tried()],
-        });
+        tracer.finish(exchange(&tracer, Method::GET));
     }
     assert_eq!(metrics.spans.dropped().collect::<Vec<_>>(), [("queue_full", 9), ("export", 0)]);
     assert!(waiting.try_recv().is_ok() && waiting.try_recv().is_ok() && waiting.try_recv().is_err());
@@ -108,4 +113,7 @@ fn what_a_client_sends_cannot_make_the_queue_large() {
     // Each byte that is no UTF-8 becomes a character of three.
     assert!(text(&[0xff; 100_000]).len() <= 3 * MAX_TEXT);
     assert_eq!(text("ok".as_bytes()), "ok");
+    let (tracer, mut waiting, _) = tracer(1.0, 1);
+    tracer.finish(exchange(&tracer, Method::from_bytes(&[b'X'; 60_000]).unwrap()));
+    assert_eq!(waiting.try_recv().unwrap().method.as_str().len(), MAX_TEXT);
 }
