@@ -150,10 +150,12 @@ export async function logIn(page, user = USER_NAME, password = PASSWORD) {
   await page.getByTestId("user-menu").waitFor();
 }
 
-/** Chooses an option of a list, by its text. */
+/** Chooses an option of a list, by its text, and waits until the list has closed. */
 export async function choose(page, testId, option) {
   await page.getByTestId(testId).click();
-  await page.getByRole("option", { name: option }).locator("visible=true").click();
+  const found = page.getByRole("option", { name: option }).locator("visible=true");
+  await found.click();
+  await found.waitFor({ state: "hidden" });
 }
 
 /** Types an entry into a list that takes new ones, and closes it. */

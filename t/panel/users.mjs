@@ -103,8 +103,7 @@ await scenario("users", async ({ visitor, shot }) => {
   await page.getByTestId("audit-actor").fill(USER_NAME);
   await page.getByTestId("audit-actor").press("Enter");
   await page.waitForURL(/actor=/);
-  await page.getByTestId("audit-action").click();
-  await page.getByRole("option", { name: "Deleted a user" }).click();
+  await choose(page, "audit-action", "Deleted a user");
   await page.getByTestId("audit").getByText(name).first().waitFor();
   await accessible(page, "the record");
   await shot(page, "audit");
