@@ -161,10 +161,12 @@ export async function choose(page, testId, option) {
 /** Types an entry into a list that takes new ones, and closes it. */
 export async function enter(page, testId, entry) {
   await page.getByTestId(testId).locator("input").fill(entry);
-  await page.getByRole("option", { name: entry, exact: true }).locator("visible=true").waitFor();
+  const offered = page.getByRole("option", { name: entry, exact: true }).locator("visible=true");
+  await offered.waitFor();
   await page.keyboard.press("Enter");
   await page.getByTestId(testId).getByText(entry, { exact: true }).waitFor();
   await page.keyboard.press("Tab");
+  await offered.waitFor({ state: "hidden" });
 }
 
 /** Fails on what keeps people from using a page by keyboard or screen reader. */
