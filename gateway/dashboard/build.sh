@@ -23,7 +23,11 @@ if ! can node || ! command -v npm >/dev/null; then
 fi
 
 if [[ ! -e node_modules/.ready || package-lock.json -nt node_modules/.ready ]]; then
-    npm ci --no-audit --no-fund --loglevel=error
+    npm ci --no-audit --no-fund --loglevel=error || {
+        echo "the control panel is not built: its packages could not be installed" >&2
+        [[ -z $how ]] && exit 0
+        exit 1
+    }
     touch node_modules/.ready
 fi
 if [[ $how == --check ]]; then
@@ -31,5 +35,6 @@ if [[ $how == --check ]]; then
     npm test --silent
 fi
 if [[ ! -e dist/index.html ]] || [[ -n $(find src public scripts index.html package-lock.json vite.config.ts -newer dist/index.html -print -quit) ]]; then
-    npm run --silent build
+    # What was not built whole must not look as if it had been.
+    npm run --silent build || { rm -f dist/index.html; exit 1; }
 fi

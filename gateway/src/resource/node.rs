@@ -25,7 +25,7 @@ pub struct Node {
     #[schema(required = false, maximum = 10_000)]
     pub weight: u32,
     /// Whether it is on: `status` is 1, or absent.
-    #[schema(rename = "status", value_type = u8, maximum = 1, required = false)]
+    #[schema(rename = "status", value_type = u8, maximum = 1, default = 1, required = false)]
     pub enabled: bool,
 }
 

@@ -11,7 +11,7 @@ use super::{Invalid, from_json, lenient};
 pub struct GlobalPlugin {
     /// Whether it is on: `status` is 1, or absent.
     #[serde(rename = "status", default = "on", deserialize_with = "lenient::status")]
-    #[schema(value_type = u8, maximum = 1)]
+    #[schema(value_type = u8, maximum = 1, default = 1)]
     pub enabled: bool,
     /// Its settings.
     #[serde(default, deserialize_with = "lenient::object")]

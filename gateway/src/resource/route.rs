@@ -87,7 +87,7 @@ pub struct Route {
     pub protocol: Protocol,
     /// Whether the route is on: `status` is 1.
     #[serde(rename = "status", default, deserialize_with = "lenient::status")]
-    #[schema(value_type = u8, maximum = 1)]
+    #[schema(value_type = u8, maximum = 1, default = 0)]
     pub enabled: bool,
     /// The names of its plugins.
     #[serde(default, deserialize_with = "lenient::strings")]

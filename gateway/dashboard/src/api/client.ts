@@ -6,6 +6,7 @@ import { useSession } from "@/stores/session";
 import { Problem, Unreachable } from "./problem";
 
 export const BASE = "/admin/v2";
+const PATIENCE_MS = 30_000;
 
 export interface Call {
   query?: Record<string, string | number | boolean | string[] | undefined>;
@@ -17,6 +18,8 @@ export interface Call {
   signal?: AbortSignal;
   /** A 401 is this call's own affair, as that of a login. */
   isLogin?: boolean;
+  /** Its answer does not end. */
+  isStream?: boolean;
 }
 
 export interface Answer<T> {
@@ -44,15 +47,24 @@ export function url(path: string, query: Call["query"] = {}): string {
 export async function ask(method: string, path: string, options: Call = {}): Promise<Response> {
   const session = useSession();
   const headers = new Headers(options.headers);
-  if (method !== "GET" && session.csrf) headers.set("X-CSRF-Token", session.csrf);
   if (options.body !== undefined) headers.set("Content-Type", "application/json");
-  const answer = await reach(url(path, options.query), {
-    method,
-    headers,
-    body: options.text ?? (options.body === undefined ? undefined : JSON.stringify(options.body)),
-    signal: options.signal,
-    credentials: "same-origin",
-  });
+  const send = () => {
+    if (method !== "GET" && session.csrf) headers.set("X-CSRF-Token", session.csrf);
+    return reach(url(path, options.query), {
+      method,
+      headers,
+      body: options.text ?? (options.body === undefined ? undefined : JSON.stringify(options.body)),
+      signal: method === "GET" && !options.isStream ? within(options.signal) : options.signal,
+      credentials: "same-origin",
+    }, options.signal);
+  };
+  let answer = await send();
+  if (answer.status === 403 && method !== "GET" && !options.isLogin) {
+    // Another tab may have logged in anew, and the cookie has another token since.
+    const used = session.csrf;
+    await session.resume();
+    if (session.csrf !== used) answer = await send();
+  }
   if (answer.ok) return answer;
   const problem = await Problem.of(answer);
   if (answer.status === 401 && !options.isLogin) session.ended();
@@ -63,7 +75,8 @@ export async function call<T>(method: string, path: string, options: Call = {}):
   const answer = await ask(method, path, options);
   return {
     body: (await content(answer)) as T,
-    etag: answer.headers.get("ETag") ?? undefined,
+    // A proxy that compresses makes it a weak one, which no condition takes.
+    etag: answer.headers.get("ETag")?.replace(/^W\//, ""),
     status: answer.status,
   };
 }
@@ -74,14 +87,20 @@ async function content(answer: Response): Promise<unknown> {
   return isJson ? answer.json() : answer.text();
 }
 
-async function reach(target: string, init: RequestInit): Promise<Response> {
+/** What is read is waited for so long: a network that swallows everything never says so. */
+function within(signal?: AbortSignal): AbortSignal {
+  const patience = AbortSignal.timeout(PATIENCE_MS);
+  return signal ? AbortSignal.any([signal, patience]) : patience;
+}
+
+async function reach(target: string, init: RequestInit, given: AbortSignal | undefined): Promise<Response> {
   const connection = useConnection();
   try {
     const answer = await fetch(target, init);
     connection.reached();
     return answer;
   } catch (error) {
-    if (init.signal?.aborted) throw error;
+    if (given?.aborted) throw error;
     connection.lost();
     throw new Unreachable(error);
   }

@@ -19,6 +19,8 @@ export interface StreamOptions {
 }
 
 const AGAIN_MS = 2000;
+/** The gateway sends something every 15 s. Without it for so long, the connection is gone, whatever the system says. */
+const SILENT_MS = 45_000;
 /** Refused for what was asked, not for how things are: it is of no use to ask again. */
 const FOR_GOOD = [400, 403, 404, 422];
 
@@ -38,15 +40,23 @@ export function listen(
   async function once() {
     const headers: Record<string, string> = { Accept: "text/event-stream" };
     if (last !== "") headers["Last-Event-ID"] = last;
-    const answer = await ask("GET", path, { query, headers, signal: over.signal });
-    changed("open");
-    const take = parser();
-    const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
-    for (let piece = await reader?.read(); piece?.value !== undefined; piece = await reader?.read()) {
-      for (const message of take(piece.value)) {
-        if (message.id !== "") last = message.id;
-        if (names.includes(message.name) && !over.signal.aborted) tell(message.name, message.data, message.id);
+    const silent = new AbortController();
+    let watch = setTimeout(() => silent.abort(), SILENT_MS);
+    try {
+      const answer = await ask("GET", path, { query, headers, signal: AbortSignal.any([over.signal, silent.signal]), isStream: true });
+      changed("open");
+      const take = parser();
+      const reader = answer.body?.pipeThrough(new TextDecoderStream()).getReader();
+      for (let piece = await reader?.read(); piece?.value !== undefined; piece = await reader?.read()) {
+        clearTimeout(watch);
+        watch = setTimeout(() => silent.abort(), SILENT_MS);
+        for (const message of take(piece.value)) {
+          if (message.id !== "") last = message.id;
+          if (names.includes(message.name) && !over.signal.aborted) tell(message.name, message.data, message.id);
+        }
       }
+    } finally {
+      clearTimeout(watch);
     }
   }
 

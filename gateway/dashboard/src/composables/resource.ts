@@ -39,10 +39,17 @@ export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, on: Wa
   return { data, error, isLoading, reload };
 }
 
-/** Calls again and again while the screen is open and can be seen. */
+/** Calls again and again while the screen is open and can be seen; not while the last call is still under way. */
 export function useTicker(milliseconds: number, tick: () => unknown) {
-  const timer = setInterval(() => {
-    if (!document.hidden) void tick();
+  let isBusy = false;
+  const timer = setInterval(async () => {
+    if (document.hidden || isBusy) return;
+    isBusy = true;
+    try {
+      await tick();
+    } finally {
+      isBusy = false;
+    }
   }, milliseconds);
   onScopeDispose(() => clearInterval(timer));
 }

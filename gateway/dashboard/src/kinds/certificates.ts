@@ -10,7 +10,7 @@ const kind: Kind = {
     { field: "details.names", cell: "name" },
     { field: "details.issuer", cell: "text" },
     { field: "details.ends_in_seconds", cell: "ends", width: 160 },
-    { field: "default", cell: "on", width: 100 },
+    { field: "default", cell: "yes", width: 100 },
     { field: "client_auth", cell: "text", width: 130 },
     { field: "labels", cell: "labels" },
   ],
@@ -21,7 +21,6 @@ const kind: Kind = {
     { title: "notes", fields: ["labels"] },
   ],
   begin: () => ({ cert: "", key: "" }),
-  service: () => undefined,
   title: (item) => {
     const names = at(item.value, "details.names");
     return Array.isArray(names) && names.length > 0 ? names.join(", ") : item.name;

@@ -19,7 +19,6 @@ const kind: Kind = {
   ],
   begin: () => ({ status: 1, config: {} }),
   switch: { field: "status", on: 1, off: 0 },
-  service: () => undefined,
   parts: ["plugin"],
 };
 export default kind;

@@ -2,7 +2,7 @@
 
 import type { Item, Stored } from "@/api/types";
 
-export type Cell = "name" | "code" | "text" | "list" | "labels" | "number" | "time" | "on" | "service" | "state" | "ends";
+export type Cell = "name" | "code" | "text" | "list" | "labels" | "number" | "time" | "on" | "yes" | "service" | "state" | "ends";
 
 export interface Column {
   /** Where in the value, such as `details.names`; the item's name where it is empty. */
@@ -33,9 +33,9 @@ export interface Kind {
   /** What a new one begins with. */
   begin: () => Stored;
   /** The field by which it is on or off. */
-  switch?: { field: string; on: unknown; off: unknown };
-  /** The service whose editors may change it. */
-  service: (name: string, value: Stored) => string | undefined;
+  switch?: { field: string; on: unknown; off: unknown; isOffWhenAbsent?: boolean };
+  /** The service whose editors may change it. Absent: only who may change everything. */
+  service?: (name: string, value: Stored) => string | undefined;
   /** What people call one of it, where that is not its name. */
   title?: (item: Item) => string;
   /** It is there, as the defaults have it, when nothing is stored of it. */

@@ -24,7 +24,7 @@ const kind: Kind = {
     { title: "notes", fields: ["labels"] },
   ],
   begin: () => ({ prefix: "", hosts: [], service_name: "", protocol: "http", status: 1, plugins: ["tracing"] }),
-  switch: { field: "status", on: 1, off: 0 },
+  switch: { field: "status", on: 1, off: 0, isOffWhenAbsent: true },
   service: (_name, value) => text(value, "service_name"),
   title: (item) => text(item.value, "prefix") ?? item.name,
   parts: ["plugins"],

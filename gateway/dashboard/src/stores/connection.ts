@@ -26,7 +26,7 @@ export const useConnection = defineStore("connection", () => {
 
   async function ask() {
     try {
-      await fetch("/admin/v2/me", { credentials: "same-origin" });
+      await fetch("/admin/v2/me", { credentials: "same-origin", signal: AbortSignal.timeout(10_000) });
       reached();
     } catch {
       timer = setTimeout(ask, AGAIN_MS);

@@ -11,7 +11,16 @@ test("a document names the kind and the object", () => {
 });
 
 test("a quote cannot end the shell's text", () => {
-  const call = asCurl("PUT", "services", "it's", { labels: { a: "';rm -rf /;'" } });
+  const call = asCurl("services", "it's", { labels: { a: "';rm -rf /;'" } }, false);
   expect(call).toContain(String.raw`'{"labels":{"a":"'\'';rm -rf /;'\''"}}'`);
   expect(call).toContain("/services/it's".replace("'", String.raw`'\''`));
+});
+
+test("what is new is made by the call, and not thought to be there", () => {
+  expect(asCurl("services", "a", {}, true)).toContain("'If-None-Match: *'");
+  expect(asCurl("routes", "", {}, true)).toMatch(/^curl -X POST '[^']*\/admin\/v2\/routes' /);
+});
+
+test("texts that YAML 1.1 has another meaning for are quoted", () => {
+  expect(asYaml("routes", [{ name: "a", value: { labels: { team: "no", on: "y", build: "1_000" } } }])).toMatch(/team: "no"\n +"on": "y"\n +build: "1_000"/);
 });

@@ -16,13 +16,17 @@ export function declared(value: Stored, kind: string): Stored {
 
 /** A document that `ws-cloud-gateway apply` takes. */
 export function asYaml(kind: string, objects: { name: string; value: Stored }[]): string {
-  return stringify({ [kind]: Object.fromEntries(objects.map(({ name, value }) => [name, declared(value, kind)])) });
+  const document = { [kind]: Object.fromEntries(objects.map(({ name, value }) => [name, declared(value, kind)])) };
+  // Texts such as `no` are quoted: readers of YAML 1.1 take them for something else.
+  return stringify(document, { compat: "yaml-1.1" });
 }
 
-/** A call for the shell. */
-export function asCurl(method: string, kind: string, name: string, value: Stored | undefined): string {
+/** A call for the shell that stores it: over what is there, or as a new one, which may have no name yet. */
+export function asCurl(kind: string, name: string, value: Stored, isNew: boolean): string {
   const quoted = (text: string) => `'${text.replaceAll("'", String.raw`'\''`)}'`;
-  const lines = [`curl -X ${method} ${quoted(`${location.origin}${BASE}${at(kind, name)}`)}`, `-H "X-Api-Token: $GATEWAY_TOKEN"`];
-  if (value) lines.push("-H 'If-Match: *'", `-d ${quoted(JSON.stringify(declared(value, kind)))}`);
+  const place = name === "" ? at(kind) : at(kind, name);
+  const lines = [`curl -X ${name === "" ? "POST" : "PUT"} ${quoted(`${location.origin}${BASE}${place}`)}`, `-H "X-Api-Token: $GATEWAY_TOKEN"`];
+  if (name !== "") lines.push(isNew ? "-H 'If-None-Match: *'" : "-H 'If-Match: *'");
+  lines.push(`-d ${quoted(JSON.stringify(declared(value, kind)))}`);
   return lines.join(" \\\n  ");
 }

@@ -74,7 +74,8 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
     if (!(problem instanceof Problem) || problem.status === 412) return false;
     const named = Object.fromEntries(problem.errors.filter(({ field }) => field !== "").map(({ field, detail }) => [field, detail]));
     errors.value = named;
-    general.value = Object.keys(named).length === 0 ? problem.message : undefined;
+    const unplaced = problem.errors.filter(({ field }) => field === "").map(({ detail }) => detail);
+    general.value = Object.keys(named).length === 0 ? problem.message : unplaced.join("; ") || undefined;
     return true;
   }
 

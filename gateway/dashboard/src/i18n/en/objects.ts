@@ -10,6 +10,7 @@ export default {
   notJson: "This is not JSON yet, so it is not taken.",
   new: "New",
   searchHint: "Search in everything",
+  states: { enabled: "enabled", drain: "drain", disabled: "disabled" },
   perPage: "{count} a page",
   total: "{count} in all",
   selected: "{count} selected",

@@ -10,6 +10,7 @@ export default {
   notJson: "内容还不是合法的 JSON，暂未采用。",
   new: "新建",
   searchHint: "在全部内容中搜索",
+  states: { enabled: "启用", drain: "摘流", disabled: "停用" },
   perPage: "每页 {count} 条",
   total: "共 {count} 条",
   selected: "已选 {count} 项",
