@@ -171,6 +171,11 @@ export async function enter(page, testId, entry) {
 
 /** Fails on what keeps people from using a page by keyboard or screen reader. */
 export async function accessible(page, where) {
+  // What is fading in has no contrast yet.
+  await page.evaluate(() => {
+    const ending = document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity);
+    return Promise.all(ending.map((one) => one.finished.catch(() => {})));
+  });
   await page.evaluate(axe.source);
   const { violations } = await page.evaluate(() =>
     globalThis.axe.run(document, { resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] }),
