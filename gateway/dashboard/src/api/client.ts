@@ -6,6 +6,8 @@ import { useSession } from "@/stores/session";
 import { Problem, Unreachable } from "./problem";
 
 export const BASE = "/admin/v2";
+/** As many as the API gives at once. */
+export const LONGEST_PAGE = 10_000;
 const PATIENCE_MS = 30_000;
 
 export interface Call {

@@ -1,6 +1,6 @@
 // What the API says of itself and of its plugins. Asked for once.
 
-import { get } from "@/api/client";
+import { get, LONGEST_PAGE } from "@/api/client";
 import type { Page, PluginInfo } from "@/api/types";
 import type { Root, Schema } from "@/components/schema/schema";
 
@@ -27,7 +27,7 @@ export function schemaNamed(name: string): Schema {
 /** The services there are: those that are declared, and those that nodes or routes name. */
 export async function serviceNames(signal?: AbortSignal): Promise<string[]> {
   const [declared, ...naming] = await Promise.all(
-    ["/services", "/nodes", "/routes"].map((path) => get<Page>(path, { limit: 1000 }, signal)),
+    ["/services", "/nodes", "/routes"].map((path) => get<Page>(path, { limit: LONGEST_PAGE }, signal)),
   );
   const names = new Set(declared?.items.map((item) => item.name));
   for (const item of naming.flatMap((page) => page.items)) {

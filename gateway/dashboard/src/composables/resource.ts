@@ -11,7 +11,8 @@ export interface Resource<T> {
   reload: () => Promise<void>;
 }
 
-export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, on: WatchSource[] = []): Resource<T> {
+/** Is read anew when one of `on` changes; when one of `isAnother` does, what was read is of no use meanwhile. */
+export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, on: WatchSource[] = [], isAnother: WatchSource[] = []): Resource<T> {
   const data = shallowRef<T>();
   const error = ref<unknown>();
   const isLoading = ref(false);
@@ -34,7 +35,8 @@ export function useResource<T>(load: (signal: AbortSignal) => Promise<T>, on: Wa
     }
   }
 
-  watch([...on, () => connection.healed], reload, { immediate: true });
+  watch(isAnother, () => (data.value = undefined));
+  watch([...on, ...isAnother, () => connection.healed], reload, { immediate: true });
   onScopeDispose(() => running?.abort());
   return { data, error, isLoading, reload };
 }

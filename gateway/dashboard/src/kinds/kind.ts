@@ -49,6 +49,12 @@ export function text(value: Stored, field: string): string | undefined {
   return typeof found === "string" && found !== "" ? found : undefined;
 }
 
+/** A list of texts as the first gateway wrote them too: one text alone, and Lua's empty object for none. */
+export function texts(value: unknown): string[] {
+  if (typeof value === "string") return [value];
+  return Array.isArray(value) ? value.map(String) : [];
+}
+
 /** The value at a dotted place. */
 export function at(value: unknown, field: string): unknown {
   return field

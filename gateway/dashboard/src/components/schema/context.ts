@@ -1,6 +1,6 @@
 // What all fields of a form share.
 
-import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, toValue } from "vue";
+import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type Ref, ref, toValue } from "vue";
 import { useI18n } from "petite-vue-i18n";
 import { isKnown } from "@/composables/word";
 import { useFieldLabel } from "./labels";
@@ -13,6 +13,8 @@ interface Context {
   errors: ComputedRef<Record<string, string>>;
   /** What is likely in a field, by its name; anything else may be typed. */
   suggestions: ComputedRef<Record<string, string[]>>;
+  /** How many fields hold what cannot be read, so that their last value is not what is seen. */
+  broken: Ref<number>;
 }
 
 const KEY: InjectionKey<Context> = Symbol("form");
@@ -22,13 +24,17 @@ export function provideForm(
   isReadonly: MaybeRefOrGetter<boolean>,
   errors: MaybeRefOrGetter<Record<string, string>>,
   suggestions: MaybeRefOrGetter<Record<string, string[]>> = {},
-) {
+): { broken: Ref<number> } {
+  // The form of a plugin's settings is a part of its route's.
+  const broken = inject(KEY, undefined)?.broken ?? ref(0);
   provide(KEY, {
     root: computed(() => toValue(root)),
     isReadonly: computed(() => toValue(isReadonly)),
     errors: computed(() => toValue(errors)),
     suggestions: computed(() => toValue(suggestions)),
+    broken,
   });
+  return { broken };
 }
 
 export function useForm(): Context {

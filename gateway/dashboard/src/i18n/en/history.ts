@@ -44,4 +44,5 @@ export default {
   isLast: "This is the last revision.",
   previous: "The one before",
   next: "The one after",
+  changedMeanwhile: "Something else was changed meanwhile: this is what it would change now.",
 };

@@ -9,4 +9,6 @@ export default {
   wrong: "The user name, the password or the code is wrong.",
   locked: "The user name, the password or the code is wrong, or too many were: then this account is closed from here for a while, up to a quarter of an hour.",
   tagline: "Light, programmable, never restarted for a change.",
+  elsewhere: "Log in at the provider",
+  goOn: "I have, go on",
 };

@@ -44,4 +44,5 @@ export default {
   isLast: "这是最新版本。",
   previous: "上一个",
   next: "下一个",
+  changedMeanwhile: "期间有其他变更：下面是现在恢复会改动的内容。",
 };

@@ -81,5 +81,5 @@ export default {
   explain: "诊断一个请求",
   viewHistory: "变更历史",
   // Others say what they do themselves.
-  pluginsDo: { tracing: "为请求分配追踪 ID，并传递 W3C 追踪上下文", rewrite: "用正则表达式重写路径" },
+  pluginsDo: { tracing: "为请求分配跟踪 ID，并传递 W3C 跟踪上下文", rewrite: "用正则表达式重写路径" },
 };

@@ -28,6 +28,8 @@ export interface Question {
 export const CHANGEABLE = ["routes", "services", "nodes", "node-overlays", "global-plugins"] as const;
 /** More than this of an object is no longer put into a link. */
 const LONGEST_VALUE = 6000;
+/** A field of an object, in its JSON. */
+const SECRET_FIELD = /"[^"]*(secret|password|passwd|token|credential|authorization|cookie|private|key)[^"]*"\s*:/i;
 const SECRET = /^(proxy-)?authorization$|cookie|token|secret|password|key/i;
 
 export function emptyForm(): Form {
@@ -61,22 +63,30 @@ function texts(value: LocationQuery[string] | undefined): string[] {
   return (Array.isArray(value) ? value : [value]).filter((text): text is string => typeof text === "string");
 }
 
-/** Headers that look like secrets are kept out of links. */
+/** A change that fits into a link, and has nothing in it that looks like a secret. */
+function isSharable(form: Form): boolean {
+  if (form.deletes) return true;
+  return form.value.length <= LONGEST_VALUE && !/PRIVATE KEY/.test(form.value) && !SECRET_FIELD.test(form.value);
+}
+
+/** Headers, and changes, that look like secrets are kept out of links. */
 export function toQuery(form: Form): LocationQueryRaw {
   const query: LocationQueryRaw = { method: form.method, url: form.url };
   const headers = headerLines(form.headers).filter(([name]) => !SECRET.test(name));
   if (headers.length > 0) query.header = headers.map(([name, value]) => `${name}: ${value}`);
   if (form.clientIp) query.client_ip = form.clientIp;
-  if (form.hasChange) {
+  if (form.hasChange && isSharable(form)) {
     query.kind = form.kind;
     query.name = form.name;
     if (form.deletes) query.deletes = "true";
-    else if (form.value.length <= LONGEST_VALUE) query.value = form.value;
+    else query.value = form.value;
   }
   return query;
 }
 
+/** Whether a link leaves something out. */
 export function hasSecrets(form: Form): boolean {
+  if (form.hasChange && !isSharable(form)) return true;
   return headerLines(form.headers).some(([name]) => SECRET.test(name));
 }
 
