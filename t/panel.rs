@@ -34,6 +34,7 @@ stories! {
     a_lost_race_is_explained_and_has_two_ways_out: "race",
     what_is_refused_is_told_at_its_field: "field_errors",
     what_is_typed_is_not_lost_on_the_way: "unsaved",
+    many_are_paged_chosen_and_found_again: "lists",
     a_node_is_weighed_and_drained: "overlay",
     a_request_is_explained_and_so_is_what_a_change_would_do: "explain",
     a_change_is_found_in_the_history_and_rolled_back: "history",
