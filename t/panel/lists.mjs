@@ -38,9 +38,13 @@ await scenario("lists", async ({ visitor, shot }) => {
 
   // A host that is typed, and left without Enter, counts: without it the route would serve all hosts.
   await open(page, `/objects/routes/at/${name}-00`);
-  await page.getByTestId("field-hosts").locator("input").fill("shop.example");
+  const hosts = page.getByTestId("field-hosts");
+  await hosts.locator("input").fill("pasted.example");
+  await page.keyboard.press("Enter");
+  await hosts.getByText("pasted.example").waitFor();
+  await hosts.locator("input").fill("shop.example");
   await page.getByTestId("field-prefix").click();
-  await page.getByTestId("field-hosts").getByText("shop.example").waitFor();
+  await hosts.getByText("shop.example").waitFor();
   // What is no JSON is not left out of what is saved.
   await page.getByTestId("field-headers").fill("{");
   await until("it cannot be saved", () => page.getByTestId("review-save").isDisabled());
@@ -49,7 +53,7 @@ await scenario("lists", async ({ visitor, shot }) => {
   await page.getByTestId("save").click();
   const stored = await until("it is stored", async () => {
     const found = await call("GET", `/routes/${name}-00`);
-    return found.hosts?.length === 1 && found;
+    return found.hosts?.length === 2 && found;
   });
-  if (stored.hosts[0] !== "shop.example" || stored.headers["x-a"] !== "b") throw new Error(JSON.stringify(stored));
+  if (stored.hosts.join() !== "pasted.example,shop.example" || stored.headers["x-a"] !== "b") throw new Error(JSON.stringify(stored));
 });
