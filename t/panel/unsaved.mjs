@@ -8,6 +8,8 @@ await scenario("unsaved", async ({ visitor, shot }) => {
   await makeRoute(name, `/${name}/*`);
   const page = await visitor();
   await logIn(page);
+  await open(page, "/objects/services");
+  await page.locator("main h1").waitFor();
   await open(page, `/objects/services/at/${name}`);
   const typed = page.getByTestId("field-slow_start");
   await typed.fill("7s");
@@ -21,6 +23,9 @@ await scenario("unsaved", async ({ visitor, shot }) => {
   await page.getByTestId(`node-${NODES[0]}`).getByRole("link").click();
   await shot(page, "asked");
   await stays();
+  await page.goBack();
+  await stays();
+  await until("the address is of what is shown", () => page.url().endsWith(`/objects/services/at/${name}`));
   await page.getByTestId("user-menu").click();
   await page.getByTestId("logout").click();
   await stays();

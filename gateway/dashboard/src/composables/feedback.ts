@@ -19,6 +19,11 @@ export function failed(error: unknown) {
   ElMessage({ type: "error", message: reason(error), showClose: true, duration: 8000 });
 }
 
+/** What happened without being asked for; stays until it is closed. */
+export function notice(message: string) {
+  ElMessage({ type: "warning", message, showClose: true, duration: 0 });
+}
+
 export function done(message: string) {
   ElMessage({ type: "success", message });
 }

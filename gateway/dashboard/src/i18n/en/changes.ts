@@ -7,4 +7,5 @@ export default {
   undo: "Take it back now",
   confirmed: "Revision {revision} stays.",
   undone: "Revision {revision} was taken back.",
+  over: "Revision {revision} waits no longer: it was confirmed or taken back.",
 };

@@ -15,7 +15,7 @@ export default {
   live: "is live.",
   deleted: "was deleted.",
   rejected: "was rejected:",
-  revision: "Revision {revision}",
+  revision: "Store revision {revision}",
   serving: {
     last_good: "The last good one serves on.",
     unavailable: "Its requests are answered with 503.",

@@ -57,4 +57,5 @@ export default {
     rest: "After the last try",
     total: "Total",
   },
+  pausedNone: "Paused. Go on to see what matches.",
 };

@@ -81,5 +81,11 @@ export default {
   explain: "Explain a request",
   viewHistory: "Its history",
   // Others say what they do themselves.
-  pluginsDo: { tracing: "Gives requests a trace id, and passes W3C trace context on", rewrite: "Rewrites the path by a regular expression" },
+  pluginsDo: { discovery: "Of the first gateway: services are resolved anyway", tracing: "Gives requests a trace id, and passes W3C trace context on", rewrite: "Rewrites the path by a regular expression" },
+  savedFor: "Live as revision {revision}. It takes itself back in {within} unless it is confirmed.",
+  notSet: "Not set",
+  default: "default: {value}",
+  example: "such as {value}",
+  draining: "draining, {count} in flight",
+  drained: "drained",
 };

@@ -7,4 +7,5 @@ export default {
   undo: "立即撤回",
   confirmed: "版本 {revision} 已确认保留。",
   undone: "版本 {revision} 已撤回。",
+  over: "版本 {revision} 已不再等待：已被确认或撤回。",
 };

@@ -15,7 +15,7 @@ export default {
   live: "已生效。",
   deleted: "已删除。",
   rejected: "被拒绝：",
-  revision: "版本 {revision}",
+  revision: "存储版本 {revision}",
   serving: {
     last_good: "继续使用上一个有效的版本。",
     unavailable: "相关请求以 503 应答。",

@@ -57,4 +57,5 @@ export default {
     rest: "最后一次尝试之后",
     total: "合计",
   },
+  pausedNone: "已暂停。继续后显示匹配的请求。",
 };

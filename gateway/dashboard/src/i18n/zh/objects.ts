@@ -81,5 +81,11 @@ export default {
   explain: "诊断一个请求",
   viewHistory: "变更历史",
   // Others say what they do themselves.
-  pluginsDo: { tracing: "为请求分配跟踪 ID，并传递 W3C 跟踪上下文", rewrite: "用正则表达式重写路径" },
+  pluginsDo: { discovery: "首代网关的名称：服务总会被解析", tracing: "为请求分配跟踪 ID，并传递 W3C 跟踪上下文", rewrite: "用正则表达式重写路径" },
+  savedFor: "已生效（版本 {revision}）。若不确认，将在 {within} 后自动撤回。",
+  notSet: "未设置",
+  default: "默认：{value}",
+  example: "例如 {value}",
+  draining: "摘流中，剩 {count} 个请求",
+  drained: "已摘空",
 };
