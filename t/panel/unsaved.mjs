@@ -8,9 +8,8 @@ await scenario("unsaved", async ({ visitor, shot }) => {
   await makeRoute(name, `/${name}/*`);
   const page = await visitor();
   await logIn(page);
-  await open(page, "/objects/services");
-  await page.locator("main h1").waitFor();
-  await open(page, `/objects/services/at/${name}`);
+  await open(page, `/objects/services?search=${name}`);
+  await page.getByRole("link", { name, exact: true }).click();
   const typed = page.getByTestId("field-slow_start");
   await typed.fill("7s");
   const question = page.locator(".el-message-box");
