@@ -14,8 +14,8 @@ function variables(texts: unknown, at: string): string[] {
   return [...new Set(String(text).match(/\{\w+\}/g) ?? [])].sort();
 }
 
-test("both languages say the same things", () => {
-  expect(keys(zh).sort()).toEqual(keys(en).sort());
+test("both languages say the same things, but what fields are for, which the API says in English", () => {
+  expect(keys(zh).filter((key) => !key.startsWith("hints.")).sort()).toEqual(keys(en).sort());
 });
 
 test("both languages name the same variables", () => {

@@ -1,8 +1,7 @@
 // What all fields of a form share.
 
 import { computed, inject, provide, type ComputedRef, type InjectionKey, type MaybeRefOrGetter, type Ref, ref, toValue } from "vue";
-import { useI18n } from "petite-vue-i18n";
-import { isKnown } from "@/composables/word";
+import { useWord } from "@/composables/word";
 import { useFieldLabel } from "./labels";
 import type { Root } from "./schema";
 
@@ -45,9 +44,9 @@ export function useForm(): Context {
 
 /** The name of a field in the reader's language, and what it is for. */
 export function useFieldTexts() {
-  const { t, locale } = useI18n();
+  const word = useWord();
   const label = useFieldLabel();
   const hint = (name: string, described: string | undefined) =>
-    locale.value !== "en" && isKnown(`hints.${name}`) ? t(`hints.${name}`) : (described ?? "").replaceAll("\n", " ").replaceAll("`", "");
+    word(`hints.${name}`, (described ?? "").replaceAll("\n", " ").replaceAll("`", ""));
   return { label, hint };
 }
