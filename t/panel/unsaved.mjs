@@ -64,4 +64,12 @@ await scenario("unsaved", async ({ visitor, shot }) => {
   await page.getByTestId("review-save").click();
   await page.getByTestId("save").click();
   await until("it is stored", async () => (await call("GET", `/services/${name}`)).slow_start === "7s");
+
+  // Before it is deleted it is told what depends on it, and the name can be typed at once.
+  await page.getByTestId("delete").click();
+  await page.getByTestId("still-used").waitFor();
+  await until("the field has the focus", () => page.getByTestId("delete-name").evaluate((field) => field === document.activeElement));
+  await page.keyboard.type(name);
+  await page.keyboard.press("Enter");
+  await until("it is gone", async () => (await call("GET", `/services?search=${name}`)).total === 0);
 });

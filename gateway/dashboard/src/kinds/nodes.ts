@@ -11,7 +11,7 @@ const kind: Kind = {
     { field: "service_name", cell: "service", isSortable: true },
     { field: "weight", cell: "number", width: 100, isSortable: true },
     { field: "labels", cell: "labels" },
-    { field: "time", cell: "time", width: 170, isSortable: true },
+    { field: "time", cell: "time", width: 130, isSortable: true },
     { field: "status", cell: "on", width: 90 },
   ],
   filters: [{ field: "service_name" }, { field: "status", values: ["1", "0"] }],

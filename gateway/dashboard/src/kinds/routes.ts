@@ -13,7 +13,7 @@ const kind: Kind = {
     { field: "protocol", cell: "text", width: 100 },
     { field: "plugins", cell: "list" },
     { field: "labels", cell: "labels" },
-    { field: "time", cell: "time", width: 170, isSortable: true },
+    { field: "time", cell: "time", width: 130, isSortable: true },
     { field: "status", cell: "on", width: 90 },
   ],
   filters: [{ field: "service_name" }, { field: "protocol", values: ["http", "grpc"] }, { field: "status", values: ["1", "0"] }],

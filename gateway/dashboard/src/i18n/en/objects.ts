@@ -88,4 +88,5 @@ export default {
   example: "such as {value}",
   draining: "draining, {count} in flight",
   drained: "drained",
+  stillUsed: "Routes go to it: {count}. Without it they get the defaults: its balancer, timeouts, TLS and checks are gone.",
 };

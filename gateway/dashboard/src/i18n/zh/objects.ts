@@ -88,4 +88,5 @@ export default {
   example: "例如 {value}",
   draining: "摘流中，剩 {count} 个请求",
   drained: "已摘空",
+  stillUsed: "仍有 {count} 条路由指向它。删除后它们按默认配置运行：其均衡、超时、TLS 与检查设置都将失效。",
 };
