@@ -171,17 +171,19 @@ export async function enter(page, testId, entry) {
 
 /** Fails on what keeps people from using a page by keyboard or screen reader. */
 export async function accessible(page, where) {
-  // What is fading in has no contrast yet.
-  await page.evaluate(() => {
-    const ending = document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity);
-    return Promise.all(ending.map((one) => one.finished.catch(() => {})));
-  });
   await page.evaluate(axe.source);
-  const { violations } = await page.evaluate(() =>
-    globalThis.axe.run(document, { resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] }),
-  );
-  const grave = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
-  if (grave.length === 0) return;
+  // What is fading in, or has just been enabled, has no contrast yet: what is wrong must stay so.
+  let grave = [];
+  for (let attempt = 0; attempt < 5; attempt += 1) {
+    const { violations } = await page.evaluate(async () => {
+      const ending = document.getAnimations().filter((one) => one.effect?.getComputedTiming().iterations !== Infinity);
+      await Promise.all(ending.map((one) => one.finished.catch(() => {})));
+      return globalThis.axe.run(document, { resultTypes: ["violations"], runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"] });
+    });
+    grave = violations.filter(({ impact }) => impact === "serious" || impact === "critical");
+    if (grave.length === 0) return;
+    await page.waitForTimeout(200);
+  }
   const told = grave.map((v) => `${v.id} (${v.impact}): ${v.help}\n    ${v.nodes.map((n) => n.html).slice(0, 5).join("\n    ")}`);
   throw new Error(`${where} is not accessible:\n${told.join("\n")}`);
 }
