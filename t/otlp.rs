@@ -313,6 +313,7 @@ async fn settings_that_make_no_sense_are_refused() {
         (json!({"endpoint": "127.0.0.1:4318"}), "telemetry.tracing.endpoint"),
         // It would be shown in logs, and sent to nobody.
         (json!({"endpoint": "http://user:canary@127.0.0.1:4318"}), "telemetry.tracing.endpoint"),
+        (json!({"endpoint": "user:canary@127.0.0.1:4318"}), "telemetry.tracing.endpoint"),
         (json!({"sample": 1.5}), "telemetry.tracing.sample"),
         (json!({"timeout": "0s"}), "telemetry.tracing.timeout"),
         (json!({"queue": 0}), "telemetry.tracing.queue"),

@@ -44,6 +44,7 @@ stories! {
     a_viewer_sees_every_screen_and_no_button_that_would_be_refused: "viewer",
     users_are_made_changed_sent_away_and_deleted: "users",
     a_token_is_shown_once_and_good_until_it_is_deleted: "tokens",
+    parts_of_the_panel_that_an_upgrade_took_away_are_loaded_anew: "upgraded",
     what_is_typed_outlives_a_session_that_ends_and_a_connection_that_is_lost: "session_lost",
     whatever_is_stored_is_shown_as_text: "xss",
     both_languages_and_colours_are_on_every_screen: "languages",

@@ -53,4 +53,10 @@ await scenario("confirm", async ({ visitor, shot }) => {
   await open(page, `/history?name=${name}`);
   await page.locator(`tr[data-revision="${second + 1}"]`).waitFor();
   await shot(page, "taken-back");
+
+  // One that nobody confirms: that it is over is told, and stays to be read.
+  const { revision } = await call("PUT", `/services/${name}?confirm_within=8s`, { max_tries: 2 }, { "If-Match": "*" });
+  await page.getByTestId("pending").filter({ hasText: String(revision) }).waitFor();
+  await page.locator(".el-message").getByText(String(revision)).waitFor();
+  assert.equal((await call("GET", `/services/${name}`)).max_tries, undefined);
 });

@@ -1,5 +1,5 @@
 // What the server refuses is told at the field it concerns, and nothing is stored.
-import { accessible, call, logIn, open, scenario } from "./support.mjs";
+import { accessible, call, choose, logIn, open, scenario } from "./support.mjs";
 
 const name = `wrong-${process.pid}`;
 
@@ -31,10 +31,8 @@ await scenario("field_errors", async ({ visitor, shot }) => {
   // A plugin's setting.
   await open(page, "/objects/routes/new");
   await page.getByTestId("field-prefix").fill(`/${name}/*`);
-  await page.getByTestId("field-service_name").click();
-  await page.getByRole("option", { name }).click();
-  await page.getByTestId("add-plugin").click();
-  await page.getByRole("option", { name: /^rewrite/ }).click();
+  await choose(page, "field-service_name", name);
+  await choose(page, "add-plugin", /^rewrite/);
   await page.getByTestId("plugin-rewrite").getByTestId("field-regex").fill("(");
   await page.getByTestId("review-save").click();
   await page.getByTestId("plugin-rewrite").getByRole("alert").first().waitFor();

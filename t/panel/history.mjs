@@ -55,13 +55,19 @@ await scenario("history", async ({ visitor, shot }) => {
   await shot(page, "dry-run");
   assert.equal((await call("GET", `/routes/${name}`)).prefix, `/${name}-moved/*`);
   await dialog.getByTestId("reason").fill("it was better before");
+  // What somebody changes between the look and the click is not taken back unseen.
+  const meanwhile = await call("PATCH", `/routes/${name}`, { remark: "meanwhile" });
   await page.getByTestId("restore-go").click();
-  await page.waitForURL(new RegExp(`/history/${second.revision + 1}$`));
+  await dialog.getByText("meanwhile", { exact: false }).first().waitFor();
+  assert.equal((await call("GET", `/routes/${name}`)).remark, "meanwhile");
+  const restored = meanwhile.revision + 1;
+  await page.getByTestId("restore-go").click();
+  await page.waitForURL(new RegExp(`/history/${restored}$`));
   await page.getByText("it was better before").waitFor();
   assert.equal((await call("GET", `/routes/${name}`)).prefix, `/${name}/*`);
-  const between = await call("GET", `/history/diff?from=${first.revision}&to=${second.revision + 1}`);
+  const between = await call("GET", `/history/diff?from=${first.revision}&to=${restored}`);
   assert.deepEqual(between.changes, [], "the state is as before");
-  const made = await call("GET", `/history/${second.revision + 1}`);
+  const made = await call("GET", `/history/${restored}`);
   assert.deepEqual([made.author.origin, made.restored, made.reason], ["panel", first.revision, "it was better before"]);
   await shot(page, "rolled-back");
 

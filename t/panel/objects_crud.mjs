@@ -1,5 +1,5 @@
 // A service, a node and a route with plugins are made by clicks; a request goes through; they are changed, switched off and deleted.
-import { accessible, call, logIn, NODES, open, scenario, send, until } from "./support.mjs";
+import { accessible, call, choose, logIn, NODES, open, scenario, send, until } from "./support.mjs";
 
 const service = `clicks-${process.pid}`;
 
@@ -26,10 +26,8 @@ await scenario("objects_crud", async ({ visitor, shot }) => {
   await open(page, "/objects/routes");
   await page.getByTestId("create").click();
   await page.getByTestId("field-prefix").fill(`/${service}/*`);
-  await page.getByTestId("field-service_name").click();
-  await page.getByRole("option", { name: service }).click();
-  await page.getByTestId("add-plugin").click();
-  await page.getByRole("option", { name: /^rewrite/ }).click();
+  await choose(page, "field-service_name", service);
+  await choose(page, "add-plugin", /^rewrite/);
   const rewrite = page.getByTestId("plugin-rewrite");
   await rewrite.getByTestId("field-regex").fill(`^/${service}/old/`);
   await rewrite.getByTestId("field-replace").fill(`/${service}/new/`);

@@ -17,6 +17,7 @@ await scenario("overlay", async ({ visitor, shot }) => {
   await page.getByRole("option", { name: "drain" }).click();
   const overlays = async () => (await call("GET", `/node-overlays?search=${name}`)).items;
   await until("it is drained", async () => (await overlays())[0]?.value.state === "drain");
+  await row.getByText("drained", { exact: true }).waitFor();
   await shot(page, "drained");
 
   // By keyboard, as people without a mouse do.

@@ -154,8 +154,12 @@ export async function logIn(page, user = USER_NAME, password = PASSWORD) {
 export async function choose(page, testId, option) {
   await page.getByTestId(testId).click();
   const found = page.getByRole("option", { name: option }).locator("visible=true");
-  await found.click();
-  await found.waitFor({ state: "hidden" });
+  await found.waitFor();
+  // A list that is still coming to its place misses a click.
+  await until(`${option} is chosen`, async () => {
+    if (await found.isVisible()) await found.click({ timeout: 1000 }).catch(() => {});
+    return !(await found.isVisible());
+  });
 }
 
 /** Types an entry into a list that takes new ones, and closes it. */

@@ -9,12 +9,15 @@ import { i18n, speak } from "./i18n";
 import { router } from "./routes";
 import { usePreferences } from "./stores/preferences";
 
-// A gateway that was upgraded meanwhile no longer has the parts of the panel it served: its own are one reload away.
+// A gateway that was upgraded meanwhile no longer has the parts of the panel it served: its own are one load away.
 const RELOADED = "ws-gateway.reloaded";
-addEventListener("vite:preloadError", (event) => {
-  if (Date.now() - Number(sessionStorage.getItem(RELOADED)) < 10_000) return;
-  event.preventDefault();
+let isPartGone = false;
+addEventListener("vite:preloadError", () => (isPartGone = true));
+router.onError((_error, to) => {
+  // Not again and again, when they stay away.
+  if (!isPartGone || Date.now() - Number(sessionStorage.getItem(RELOADED)) < 10_000) return;
   sessionStorage.setItem(RELOADED, String(Date.now()));
+  location.hash = to.fullPath;
   location.reload();
 });
 

@@ -258,6 +258,10 @@ fn edge(config: &Config) -> Result<(), Problem> {
 
 fn tracing(config: &Config) -> Result<(), Problem> {
     let tracing = &config.telemetry.tracing;
+    // Before it is named: it would be shown in logs, and sent to nobody.
+    if tracing.endpoint.as_ref().is_some_and(|endpoint| endpoint.contains('@')) {
+        return Err(problem("telemetry.tracing.endpoint", "takes no user and password; headers may carry a key"));
+    }
     if let Some(endpoint) = &tracing.endpoint
         && (!(endpoint.starts_with("http://") || endpoint.starts_with("https://"))
             || endpoint.parse::<http::Uri>().is_err())
@@ -266,10 +270,6 @@ fn tracing(config: &Config) -> Result<(), Problem> {
             "telemetry.tracing.endpoint",
             format!("\"{endpoint}\" is no address, such as http://127.0.0.1:4318"),
         ));
-    }
-    // It would be shown in logs, and sent to nobody.
-    if tracing.endpoint.as_ref().is_some_and(|endpoint| endpoint.contains('@')) {
-        return Err(problem("telemetry.tracing.endpoint", "takes no user and password; headers may carry a key"));
     }
     if !(0.0..=1.0).contains(&tracing.sample) {
         return Err(problem("telemetry.tracing.sample", "must be from 0 to 1, such as 0.01"));

@@ -13,6 +13,11 @@ export interface ProblemBody {
   errors?: FieldProblem[];
 }
 
+/** Whether a path, such as `timeouts.read` or `hosts[0]`, is that of a field or in it. */
+export function isWithin(path: string, field: string): boolean {
+  return path === field || path.startsWith(`${field}.`) || path.startsWith(`${field}[`);
+}
+
 export class Problem extends Error {
   readonly status: number;
   readonly field: string | undefined;
@@ -23,7 +28,9 @@ export class Problem extends Error {
     this.name = "Problem";
     this.status = body.status;
     this.field = body.field;
-    this.errors = body.errors ?? (body.field ? [{ field: body.field, detail: body.detail }] : []);
+    const errors = body.errors ?? (body.field ? [{ field: body.field, detail: body.detail }] : []);
+    // Told at the field, its name need not be told again.
+    this.errors = errors.map(({ field, detail }) => ({ field, detail: detail.startsWith(`${field}: `) ? detail.slice(field.length + 2) : detail }));
   }
 
   /** Reads one of an answer; what is not one, such as a proxy's page, becomes one. */

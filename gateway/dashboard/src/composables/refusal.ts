@@ -1,7 +1,7 @@
 // What the server refused of a form: the text at each field, and the rest for the form's foot.
 
 import { computed, ref } from "vue";
-import { Problem } from "@/api/problem";
+import { isWithin, Problem } from "@/api/problem";
 import { reason } from "./feedback";
 
 /** `fields` are those the form shows a text at; `services.0` belongs to `services`. */
@@ -12,8 +12,8 @@ export function useRefusal(fields: string[]) {
     const found = new Map<string, string>();
     if (!(error.value instanceof Problem)) return found;
     for (const { field, detail } of error.value.errors) {
-      const own = fields.find((name) => field === name || field.startsWith(`${name}.`) || field.startsWith(`${name}[`));
-      if (own) found.set(own, detail.startsWith(`${field}: `) ? detail.slice(field.length + 2) : detail);
+      const own = fields.find((name) => isWithin(field, name));
+      if (own) found.set(own, detail);
     }
     return found;
   });

@@ -72,7 +72,7 @@ export function useEditing(kind: Kind, name: () => string | undefined, given: ()
   function refused(problem: unknown): boolean {
     forgetProblems();
     if (!(problem instanceof Problem) || problem.status === 412) return false;
-    const named = Object.fromEntries(problem.errors.filter(({ field }) => field !== "").map(({ field, detail }) => [field, detail.replace(`${field}: `, "")]));
+    const named = Object.fromEntries(problem.errors.filter(({ field }) => field !== "").map(({ field, detail }) => [field, detail]));
     errors.value = named;
     const unplaced = problem.errors.filter(({ field }) => field === "").map(({ detail }) => detail);
     general.value = Object.keys(named).length === 0 ? problem.message : unplaced.join("; ") || undefined;

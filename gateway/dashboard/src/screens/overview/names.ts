@@ -3,12 +3,12 @@
 import { shallowRef, watch, type Ref } from "vue";
 import { at, get } from "@/api/client";
 import type { Stored } from "@/api/types";
+import { texts } from "@/kinds/kind";
 
 export function routeTitle(value: Stored): string | undefined {
   const { prefix, hosts } = value;
   if (typeof prefix !== "string") return undefined;
-  const host = Array.isArray(hosts) && typeof hosts[0] === "string" ? hosts[0] : "";
-  return `${host}${prefix}`;
+  return `${texts(hosts)[0] ?? ""}${prefix}`;
 }
 
 /** The titles of the few routes that are shown; each is asked for once. */
